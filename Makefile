@@ -1,0 +1,41 @@
+# make book | test | stress | bench | notebooks | clean      Everything runs in .venv, which is set up when it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NOTEBOOKS = $(wildcard book/*.ipynb)
+
+# One thread a process: the nets are small, and the tests run in as many processes as there are cores.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: book test stress bench notebooks figures clean
+
+book: $(READY)
+	$(BIN)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going --all
+	@echo "Open _build/html/index.html"
+
+test: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/pytest -n auto
+
+stress: $(READY)
+	$(BIN)/pytest -m stress tests
+
+bench: $(READY)
+	$(BIN)/python benchmarks/flow.py
+
+# Executes the committed notebooks again, in place, which also writes figures/.
+notebooks figures: $(READY)
+	$(BIN)/python book/_ext/execute.py $(NOTEBOOKS)
+
+# The mark is written last, so that an installation that was interrupted is taken up again.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit(f"lazyjam needs Python 3.11 or newer, got {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install -c constraints.txt -e '.[all]'
+	touch $@
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,386 @@
+"""One noun, one verb, one table: a Setup, sweep, and the xarray.Dataset it returns."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import difflib
+import itertools
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from functools import cache as memoize
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm import tqdm
+
+from . import data as datasets
+from .cache import Cache, Record, key
+from .flow import gradient_flow
+from .losses import LOSSES
+from .networks import ACTIVATIONS, NETWORKS, Network
+from .observables import Observable, capped
+from .tangents import stack, unflatten
+from .types import Inputs, Outputs, Params, PerRun
+
+BUDGETS = (0.01, 0.1, 1.0)
+"""Fractions of t_max at which N_delta is recorded: 3, 30 and 300 tau of the phase diagram."""
+
+MAX_GRADIENTS = 300_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Everything that determines a run, and nothing else: it is the key under which the result is kept.
+
+    dataset, P, P_test, P_kernel: name in DATASETS, sizes of the training, test and kernel set. d: input dimension.
+    preprocessing, pca_on: see `data.load`. architecture, h, L, activation, bias: the network (Eqs. 1-3).
+    alpha_tilde = sqrt(h) alpha: the scale of the output. loss: name in LOSSES. t_max: longest flow time.
+    seed: the initial weights, nothing else. seed_data: the split in training, test and kernel set.
+
+    Raises ValueError, before anything is computed, for a value that cannot be.
+    """
+
+    dataset: str = "digits"
+    P: int = 500
+    P_test: int = 1000
+    P_kernel: int = 100
+    d: int = 10
+    preprocessing: str = "pca"
+    pca_on: str = "pool"
+    architecture: str = "fc"
+    h: int = 32
+    L: int = 2
+    activation: str = "swish10"
+    bias: bool = False
+    loss: str = "soft_hinge"
+    alpha_tilde: float = 1.0
+    t_max: float = math.inf
+    seed: int = 0
+    seed_data: int = 0
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _coerced(field.name, field.type, getattr(self, field.name)))
+        for name in ("P", "h", "L", "d", "alpha_tilde", "t_max"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        if not math.isfinite(self.alpha_tilde):
+            raise ValueError(f"alpha_tilde must be finite, got {self.alpha_tilde}.")
+        for name in ("seed", "seed_data"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be zero or a positive integer, got {getattr(self, name)}.")
+        for name, table in (("architecture", NETWORKS), ("activation", ACTIVATIONS), ("loss", LOSSES)):
+            if getattr(self, name) not in table:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}{_nearest(getattr(self, name), table)}.")
+        datasets.check(self.dataset, self.P, self.P_test, self.P_kernel, self.d, self.preprocessing, self.pca_on)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields that differ from their defaults: a new field, whose default is the old way, changes no key."""
+        pairs = ((field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self))
+        return {name: value for name, value, default in pairs if value != default}
+
+    @property
+    def key(self) -> str:
+        """The address of the result in a cache."""
+        return key(self.fields)
+
+    @property
+    def network(self) -> Network:
+        """The network of this setup."""
+        return NETWORKS[self.architecture](self.d, self.h, self.L, self.activation, self.bias)
+
+    @property
+    def N(self) -> int:
+        """Number of parameters."""
+        return sum(w.numel() for w in self.network.init(torch.Generator()).values())
+
+    def replace(self, **changes: Any) -> Setup:
+        """A copy with other values; an unknown name is refused with the nearest one."""
+        for name in changes:
+            if name not in (names := [field.name for field in dataclasses.fields(self)]):
+                raise ValueError(f"a Setup has no {name!r}{_nearest(name, names)}.")
+        return dataclasses.replace(self, **changes)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), list(names), 1)
+    return f": did you mean {close[0]!r}?" if close else f": choose one of {', '.join(names)}"
+
+
+def _coerced(name: str, kind: str, value: Any) -> Any:
+    """The value as its field's type, so that 1 and 1.0, or a numpy integer, are one key."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind == "int" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if type(value).__name__ != kind:
+        raise ValueError(f"{name} must be of type {kind}, got {value!r}.")
+    return value
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A batch of runs at their end. Every tensor has the axis of runs, R, in front.
+
+    setups: what each run was; those of a batch differ in alpha_tilde, t_max and seed alone. w0, w: first and last
+    weights. f_train: predictor on the training set. t, state, N_delta: as in flow.Snapshot. N_delta_at: (R, 3).
+    """
+
+    setups: Sequence[Setup]
+    network: Network
+    data: datasets.Data
+    alpha: PerRun
+    w0: Params
+    w: Params
+    f_train: Outputs
+    t: PerRun
+    state: Tensor
+    N_delta: Tensor
+    N_delta_at: Tensor
+    gradients: Tensor
+    factorisations: Tensor
+
+    @property
+    def setup(self) -> Setup:
+        """What the runs have in common."""
+        return self.setups[0]
+
+    def predictor(self, x: Inputs) -> Outputs:
+        """f(x) = alpha (f_tilde(w, x) - f_tilde(w_0, x)) (Eq. 8)."""
+        return self.alpha[:, None] * (self.network.apply(self.w, x) - self.network.apply(self.w0, x))
+
+    @cached_property
+    def f_test(self) -> Outputs:
+        """The predictor on the test set."""
+        return self.predictor(self.data.test.x)
+
+
+def default_method(setup: Setup) -> str:
+    """The method that measures fastest: see benchmarks/flow.py.
+
+    Linearly implicit steps, unless a wide net learns features far from the lazy regime: there the curvature of the
+    network itself limits them, and the stabilised explicit method, which does not mind, wins.
+    """
+    return "rkc" if setup.alpha_tilde < 0.1 and setup.N > 600 else "implicit"
+
+
+def train(
+    setups: Sequence[Setup],
+    *,
+    device: str = "cpu",
+    method: str | None = None,
+    tol: float | None = None,
+    max_gradients: int = MAX_GRADIENTS,
+) -> Trained:
+    """Train a batch of runs that differ in alpha_tilde, t_max and seed alone, by gradient flow.
+
+    method: a name in METHODS (None: `default_method`), tol: its tolerance. These are how, not what: they are recorded
+    with the result but are no part of its key. Raises ValueError for setups that do not fit in one batch.
+    """
+    first = setups[0]
+    if any(_batch_of(setup) != _batch_of(first) for setup in setups):
+        raise ValueError("the setups of a batch may differ in alpha_tilde, t_max and seed alone.")
+    device = _device(device)
+    data = _load(*_data_of(first))
+    data = datasets.Data(*(datasets.Split(*(part.to(device) for part in split)) for split in data[:3]), data.checksum)
+    network, method = first.network, method or default_method(first)
+    runs = [network.init(torch.Generator().manual_seed(setup.seed)) for setup in setups]
+    w0 = {name: w.to(device) for name, w in stack(runs).items()}
+    alpha_tilde, t_max = (
+        torch.tensor([getattr(setup, name) for setup in setups], dtype=torch.float64, device=device)
+        for name in ("alpha_tilde", "t_max")
+    )
+    alpha = alpha_tilde / math.sqrt(first.h)
+    budgets = t_max[:, None] * torch.tensor(BUDGETS, dtype=torch.float64, device=device)
+    counts = torch.full(budgets.shape, -1, dtype=torch.long, device=device)
+    snapshots = gradient_flow(
+        network, w0, data.train, first.loss, alpha,
+        method=method, tol=tol, t_max=t_max, landmarks=budgets[:, :-1], max_gradients=max_gradients,
+        # the authors' first step, dt = 1 in the units of their code
+        first_dt=alpha_tilde / first.h if method == "euler" else None,
+    )
+    with torch.no_grad():
+        for now in snapshots:
+            passed = (now.t[:, None] >= budgets) & (counts < 0)
+            counts = torch.where(passed, now.N_delta[:, None], counts)
+    counts = torch.where(counts < 0, now.N_delta[:, None], counts)
+    return Trained(
+        setups, network, data, alpha, w0, unflatten(now.w, w0), now.f, now.t, now.state, now.N_delta, counts,
+        now.gradients, now.factorisations,
+    )
+
+
+def sweep(
+    setup: Setup,
+    observables: Sequence[Observable],
+    cache: Cache | None = None,
+    *,
+    executor: Executor | None = None,
+    device: str = "cpu",
+    method: str | None = None,
+    max_gradients: int = MAX_GRADIENTS,
+    progress: bool = True,
+    **axes: Any,
+) -> xr.Dataset:
+    """The observables over a grid of setups, as a table with named axes. What the cache lacks is computed and kept.
+
+    axes: names of fields of Setup with the values to visit, e.g. `h=[8, 16], seed=range(10)`; a DataArray over some of
+    the axes sets a field that depends on them, e.g. t_max over alpha_tilde. executor: any concurrent.futures.Executor;
+    without one the work is done here. progress shows what is missing and the time left, and nothing if nothing is.
+    Every finished batch is on disk before the next one starts, so an interruption loses at most the batches in flight.
+    A run stopped by max_gradients is kept, flagged `capped`, and computed again when max_gradients is raised.
+
+    Raises ValueError for a bad value anywhere in the grid before the first run starts.
+    """
+    grid, coords = _grid(setup, axes)
+    _device(device)
+    wanted = {f.__name__: f for f in observables}
+    records: dict[Setup, Record] = {}
+    kept = {one: cache.get(one.key) for one in grid.values()} if cache is not None else {}
+    for one, record in kept.items():
+        if record is not None and _has(record, wanted.values(), max_gradients):
+            records[one] = record
+    todo = [one for one in dict.fromkeys(grid.values()) if one not in records]
+    how = dict(device=device, method=method, max_gradients=max_gradients)
+    with tqdm(total=len(todo), desc="runs", unit="run", disable=not (progress and todo), file=sys.stderr) as bar:
+        for batch in _run(list(_batches(todo)), list(wanted.values()), cache, executor, how):
+            records.update(batch)
+            bar.update(len(batch))
+    return _table(grid, coords, records, wanted)
+
+
+def missing(setup: Setup, observables: Sequence[Observable], cache: Cache, **axes: Any) -> list[Setup]:
+    """The runs that `sweep` would have to compute."""
+    kept = ((one, cache.get(one.key)) for one in dict.fromkeys(_grid(setup, axes)[0].values()))
+    return [one for one, record in kept if record is None or not _has(record, observables, MAX_GRADIENTS)]
+
+
+def _grid(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], Setup], dict[str, list]]:
+    coords = {name: list(v) for name, v in axes.items() if not isinstance(v, xr.DataArray)}
+    dependent = {name: v for name, v in axes.items() if isinstance(v, xr.DataArray)}
+    for name, values in coords.items():
+        if not values:
+            raise ValueError(f"the axis {name} is empty: give at least one value.")
+    grid = {}
+    for index in itertools.product(*(range(len(values)) for values in coords.values())):
+        point = {name: values[i] for (name, values), i in zip(coords.items(), index, strict=True)}
+        for name, array in dependent.items():
+            point[name] = array.sel({dim: point[dim] for dim in array.dims}).item()
+        grid[index] = setup.replace(**point)
+    return grid, coords
+
+
+def _has(record: Record, observables: Iterable[Observable], max_gradients: int) -> bool:
+    versions = record.meta["versions"]
+    if any(versions.get(f.__name__) != f.version for f in observables):
+        return False
+    return not (record.columns["capped"].item() and record.meta["how"]["max_gradients"] < max_gradients)
+
+
+def _batch_of(setup: Setup) -> Setup:
+    return setup.replace(alpha_tilde=1.0, t_max=math.inf, seed=0)
+
+
+def _data_of(setup: Setup) -> tuple:
+    return (setup.dataset, setup.P, setup.P_test, setup.d, setup.seed_data, setup.P_kernel, setup.preprocessing,
+            setup.pca_on)
+
+
+@memoize
+def _load(dataset, P, P_test, d, seed, P_kernel, preprocessing, pca_on) -> datasets.Data:
+    return datasets.load(dataset, P, P_test, d, seed, P_kernel=P_kernel, preprocessing=preprocessing, pca_on=pca_on)
+
+
+BATCH_ELEMENTS = 160_000  # patterns times width times runs: what stays in the cache of one core
+
+
+def _batches(setups: Sequence[Setup]) -> Iterator[list[Setup]]:
+    """Runs with the same shapes and output scale, few enough to stay in the processor's cache."""
+    together: dict[tuple, list[Setup]] = {}
+    for setup in setups:
+        together.setdefault((_batch_of(setup), setup.alpha_tilde), []).append(setup)
+    for group in together.values():
+        size = max(1, BATCH_ELEMENTS // (group[0].P * group[0].h))
+        yield from (group[i : i + size] for i in range(0, len(group), size))
+
+
+def _run(batches, observables, cache, executor, how) -> Iterator[dict[Setup, Record]]:
+    if executor is None:
+        yield from (_compute(batch, observables, cache, how) for batch in batches)
+        return
+    futures = [executor.submit(_compute, batch, observables, cache, how) for batch in batches]
+    try:
+        yield from (future.result() for future in as_completed(futures))
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _compute(setups: list[Setup], observables: list[Observable], cache: Cache | None, how: dict) -> dict[Setup, Record]:
+    """Train one batch, measure it, and keep it. Runs in a worker: one thread, because processes are the parallelism."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    _keep_memory()
+    start = time.process_time()
+    try:
+        with torch.no_grad():
+            trained = train(setups, **how)
+            columns = {f.__name__: f(trained).cpu().numpy() for f in {*observables, capped}}
+    finally:
+        torch.set_num_threads(threads)
+    seconds = (time.process_time() - start) * trained.gradients / trained.gradients.sum()
+    versions = {f.__name__: f.version for f in {*observables, capped}}
+    records = {}
+    for r, setup in enumerate(setups):
+        cost = {"gradients": int(trained.gradients[r]), "factorisations": int(trained.factorisations[r]),
+                "cpu_seconds": round(float(seconds[r]), 3)}
+        provenance = {"checksum": trained.data.checksum, "torch": torch.__version__, "numpy": np.__version__}
+        method = {**how, "method": how["method"] or default_method(setup)}
+        meta = {"fields": setup.fields, "versions": versions, "how": method, "cost": cost, "provenance": provenance}
+        records[setup] = Record(meta, {name: values[r] for name, values in columns.items()})
+        if cache is not None:
+            cache.put(setup.key, records[setup])
+    return records
+
+
+def _table(grid, coords, records: dict[Setup, Record], wanted: dict[str, Observable]) -> xr.Dataset:
+    shape = tuple(len(values) for values in coords.values())
+    variables = {}
+    for name, f in wanted.items():
+        rows = np.stack([np.asarray(records[setup].columns[name]) for setup in grid.values()])
+        variables[name] = ((*coords, *f.dims), rows.reshape(shape + rows.shape[1:]))
+    seconds = np.array([records[setup].meta["cost"]["cpu_seconds"] for setup in grid.values()])
+    variables["cpu_seconds"] = (tuple(coords), seconds.reshape(shape))
+    return xr.Dataset(variables, coords=coords)
+
+
+def _device(device: str) -> str:
+    kind = torch.device(device).type if device.split(":")[0] in ("cpu", "cuda") else None
+    if kind is None:
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} needs a GPU that torch can see, and there is none here: use device='cpu'.")
+    return device
+
+
+@memoize
+def _keep_memory() -> None:
+    """Ask the C library to reuse freed memory instead of returning it: page faults took half of a gradient's time."""
+    if sys.platform == "linux":
+        try:
+            libc = ctypes.CDLL("libc.so.6")
+            for option, value in ((-3, 2**30), (-1, 2**31 - 1), (-2, 2**26)):  # mmap and trim thresholds, padding
+                libc.mallopt(option, value)
+        except (OSError, AttributeError):  # another C library
+            return

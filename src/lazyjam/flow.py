@@ -1,0 +1,181 @@
+"""Gradient flow of a batch of networks, as a generator of snapshots.
+
+The caller owns the loop: what to measure, and when to stop caring, is written around `for snapshot in gradient_flow(...)`.
+Every run has its own time, step and end. Runs that have ended leave the batch.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .losses import ENERGY_END, LOSSES, Loss
+from .networks import Network
+from .tangents import flatten
+from .steppers import METHODS, Point, Problem
+from .types import Flat, Inputs, Labels, Outputs, Params, PerRun
+
+RUNNING, FITTED, OUT_OF_TIME, CAPPED, FAILED = range(5)
+"""States of a run: still going, the loss reached its end, t_max reached, cap on gradients reached, not a number."""
+
+OVERSHOOT = 1e-4  # a fitted run ends where its smallest margin lies between 1 and 1 + OVERSHOOT
+SMALLEST = 1e-15  # a step below this fraction of the time passed cannot advance it
+MAX_REFUSALS = 60
+
+
+class Snapshot(NamedTuple):
+    """State of all runs after one attempted step of those still going. Every entry has the axis of runs, R.
+
+    t: flow time. w: weights, as one row per run. f: predictor on the training set. dt: the step to try next.
+    N_delta: number of patterns with y f < 1. state: RUNNING, FITTED, OUT_OF_TIME, CAPPED or FAILED.
+    accepted: whether the last step of a run counted. gradients, factorisations: what was spent so far.
+    """
+
+    t: PerRun
+    w: Flat
+    f: Outputs
+    dt: PerRun
+    N_delta: Tensor
+    state: Tensor
+    accepted: Tensor
+    gradients: Tensor
+    factorisations: Tensor
+
+
+def gradient_flow(
+    network: Network,
+    w0: Params,
+    data: tuple[Inputs, Labels],
+    loss: str,
+    alpha: PerRun,
+    *,
+    method: str = "implicit",
+    tol: float | None = None,
+    t_max: float | PerRun = math.inf,
+    landmarks: Tensor | None = None,
+    max_gradients: int = 100_000,
+    first_dt: PerRun | None = None,
+) -> Iterator[Snapshot]:
+    """Integrate w' = -grad L / alpha^2 with f = alpha (f_tilde - f_tilde_0) and L = (1/P) sum_mu l(y f) (Eqs. 4, 8).
+
+    w0: initial weights with an axis of runs R. data: inputs (P, d) and labels +-1 (P,). alpha: (R,), the scale of the
+    output in the NTK normalisation (alpha_tilde = sqrt(h) alpha). method: "euler" (the authors' rule), "rkc" or
+    "implicit"; tol is its tolerance: the error of the predictor per step for the last two, for Euler the factor on the
+    authors' bounds. landmarks: (R, K) ascending times at which every run lands exactly. A run ends when its loss does
+    (LOSSES), at t_max, or at the guard max_gradients, which is reported as CAPPED and decides nothing.
+
+    Raises ValueError for an unknown loss or method, shapes that do not agree, or a method the loss does not allow.
+    """
+    problem = _problem(network, w0, data, loss, alpha, method)
+    stepper = METHODS[method]
+    tol = stepper.tol if tol is None else tol
+    R, device = len(alpha), alpha.device
+    t_max = torch.as_tensor(t_max, dtype=alpha.dtype, device=device).expand(R)
+    marks = t_max[:, None] if landmarks is None else torch.cat([landmarks.minimum(t_max[:, None]), t_max[:, None]], 1)
+
+    point = problem.at(flatten(w0))
+    dt = _first_dt(problem, point, tol) if first_dt is None else first_dt.clone()
+    zero = torch.zeros(R, dtype=torch.long, device=device)
+    now = Snapshot(
+        torch.zeros_like(alpha), point.w.clone(), point.f.clone(), dt, _unsatisfied(problem, point.f), zero.clone(),
+        zero.bool(), zero + 1, zero.clone(),
+    )
+    live = torch.arange(R, device=device)
+    refusals, memory = zero.clone(), torch.zeros(R, 0, dtype=alpha.dtype, device=device)
+    seen_past = zero.bool()  # a run that stepped past its end once aims at it from then on
+    while len(live):
+        target = torch.where(marks[live] > now.t[live, None], marks[live], math.inf).amin(1)
+        step_dt = now.dt[live].minimum(target - now.t[live])
+        step = stepper.step(problem, point, step_dt, memory, tol)
+        error = torch.where(step.point.f.isfinite().all(1) & step.error.isfinite(), step.error, math.inf)
+        ended, past = _end(problem, step.point.f)
+        accepted = (error <= 1) & ~past
+        lands = accepted & (step_dt == target - now.t[live])
+        t = torch.where(lands, target, now.t[live] + step_dt * accepted)
+
+        proposed = stepper.next_dt(step_dt, error)
+        # a step cut short to land on a mark says nothing against the step that was planned
+        proposed = torch.where(lands & (step_dt < now.dt[live]), proposed.maximum(now.dt[live]), proposed)
+        went_past = (error <= 1) & past
+        seen_past = seen_past | went_past
+        aim = step_dt * _aim(problem, point.f, step.point.f)
+        proposed = torch.where(went_past, aim.clamp(0.02 * step_dt, 0.98 * step_dt), proposed)
+        aim = torch.where(aim > step_dt, aim - step_dt, math.inf)
+        proposed = torch.where(accepted & seen_past, proposed.minimum(aim), proposed)
+
+        refusals = torch.where(accepted, 0, refusals + 1)
+        gradients = now.gradients[live] + step.cost.gradients.long()
+        stuck = (refusals > MAX_REFUSALS) | (proposed < SMALLEST * t) | ~(proposed > 0)
+        state = torch.where(gradients >= max_gradients, CAPPED, torch.where(stuck, FAILED, RUNNING))
+        state = torch.where(accepted & (t >= t_max[live]), OUT_OF_TIME, state)
+        state = torch.where(accepted & ended, FITTED, state)
+
+        point = _choose(problem, accepted, step.point, point)
+        now = _write(now, live, t, point, proposed, _unsatisfied(problem, point.f), state, accepted, gradients,
+                     now.factorisations[live] + step.cost.factorisations.long())
+        memory = step.memory
+        going = state == RUNNING
+        if not bool(going.all()):
+            live, problem, refusals, seen_past = live[going], problem.of(going), refusals[going], seen_past[going]
+            memory = memory[going]
+            if len(live):
+                point = problem.at(point.w[going])
+        yield now
+
+
+def _problem(network: Network, w0: Params, data, loss: str, alpha: PerRun, method: str) -> Problem:
+    x, y = data
+    for name, table, what in ((loss, LOSSES, "loss"), (method, METHODS, "method")):
+        if name not in table:
+            raise ValueError(f"unknown {what} {name!r}: choose one of {', '.join(table)}.")
+    if loss == "hinge" and method != "euler":
+        raise ValueError(f"method {method!r} cannot follow the hinge along its kink: use method='euler' or the soft hinge.")
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} inputs but {len(y)} labels: there must be one label per input.")
+    if any(len(value) != len(alpha) for value in w0.values()):
+        raise ValueError(f"weights of {len(next(iter(w0.values())))} runs but {len(alpha)} values of alpha: give one per run.")
+    if not bool((alpha > 0).all()):
+        raise ValueError(f"alpha must be positive, got {alpha.min().item()}.")
+    return Problem(network, w0, x, y, LOSSES[loss], alpha, network.apply(w0, x))
+
+
+def _first_dt(problem: Problem, point: Point, tol: float) -> PerRun:
+    """A step over which the predictor moves by a tenth of the tolerance."""
+    speed = (problem.alpha[:, None] * point.tangent.jvp(point.v)).abs().amax(1)
+    return 0.1 * tol / speed.clamp(min=1e-300)
+
+
+def _unsatisfied(problem: Problem, f: Outputs) -> Tensor:
+    return (problem.y * f < 1).sum(1)
+
+
+def _end(problem: Problem, f: Outputs) -> tuple[Tensor, Tensor]:
+    """Whether the loss is at its end, and whether the step went too far past it."""
+    never = torch.zeros(len(f), dtype=torch.bool, device=f.device)
+    if problem.loss.ends == "margin":
+        smallest = (problem.y * f).amin(1)
+        return smallest >= 1, smallest > 1 + OVERSHOOT
+    if problem.loss.ends == "energy":
+        return problem.loss.value(1 - problem.y * f).mean(1) <= ENERGY_END, never
+    return never, never
+
+
+def _aim(problem: Problem, before: Outputs, after: Outputs) -> Tensor:
+    """In units of the step: when the smallest margin reaches its end, by the secant."""
+    m0, m1 = ((problem.y * f).amin(1) for f in (before, after))
+    return (1 + OVERSHOOT / 2 - m0) / (m1 - m0)
+
+
+def _choose(problem: Problem, accepted: Tensor, new: Point, old: Point) -> Point:
+    if bool(accepted.all()):
+        return new
+    if not bool(accepted.any()):
+        return old
+    return problem.at(torch.where(accepted[:, None], new.w, old.w))
+
+
+def _write(now: Snapshot, live: Tensor, t, point: Point, dt, N_delta, state, accepted, gradients, factorisations) -> Snapshot:
+    fields = (t, point.w, point.f, dt, N_delta, state, accepted, gradients, factorisations)
+    return Snapshot(*(old.index_copy(0, live, new.to(old.dtype)) for old, new in zip(now, fields, strict=True)))

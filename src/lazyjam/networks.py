@@ -1,0 +1,131 @@
+"""Networks as tuples of pure functions.
+
+Fully connected nets follow Eqs. 1-3 of the review: weights N(0, 1), a factor 1/sqrt(fan-in) in front of every layer
+(the last one included), activations rescaled so that E[sigma(z)^2] = 1 for a normal z.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from scipy.integrate import quad
+from torch import Generator, Tensor
+
+from .tangents import AutogradTangent, LayeredTangent, Layers, Tangent
+from .types import Inputs, Outputs, Params
+
+
+class Network(NamedTuple):
+    """init draws the weights of one run (on the CPU, in float64). apply and tangent act on a batch of runs."""
+
+    init: Callable[[Generator], Params]
+    apply: Callable[[Params, Inputs], Outputs]
+    tangent: Callable[[Params, Inputs], Tangent]
+
+
+# activations ---------------------------------------------------------------------------------------------------------
+
+
+class Activation(NamedTuple):
+    """both(u) -> value and slope; bend(u) -> second derivative, away from kinks. Before the rescaling."""
+
+    both: Callable[[Tensor], tuple[Tensor, Tensor]]
+    bend: Callable[[Tensor], Tensor]
+
+
+def _swish(u: Tensor) -> tuple[Tensor, Tensor]:
+    s = torch.sigmoid(10 * u)
+    value = u * s
+    return value, torch.addcmul(s, value, 1 - s, value=10.0)
+
+
+def _swish_bend(u: Tensor) -> Tensor:
+    s = torch.sigmoid(10 * u)
+    return 10 * s * (1 - s) * (2 + 10 * u * (1 - 2 * s))
+
+
+def _softplus_bend(u: Tensor) -> Tensor:
+    s = torch.sigmoid(5 * u)
+    return 5 * s * (1 - s)
+
+
+def _tanh(u: Tensor) -> tuple[Tensor, Tensor]:
+    value = torch.tanh(u)
+    return value, 1 - value.square()
+
+
+def _tanh_bend(u: Tensor) -> Tensor:
+    value, slope = _tanh(u)
+    return -2 * value * slope
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    # swish(10 u) / 10 = u sigmoid(10 u), a smooth ReLU: Figs 4 and 5
+    "swish10": Activation(_swish, _swish_bend),
+    # softplus(5 u) / 5: Figs 9 and 10
+    "softplus5": Activation(lambda u: (F.softplus(u, beta=5, threshold=200), torch.sigmoid(5 * u)), _softplus_bend),
+    "relu": Activation(lambda u: (u.clamp(min=0), (u > 0).to(u.dtype)), torch.zeros_like),
+    "tanh": Activation(_tanh, _tanh_bend),
+}
+
+
+@cache
+def second_moment(activation: str) -> float:
+    """E[phi(z)^2] for a standard normal z, by adaptive quadrature on both sides of 0, where phi may have a kink."""
+
+    def integrand(z: float) -> float:
+        phi = float(ACTIVATIONS[activation].both(torch.tensor(z, dtype=torch.float64))[0])
+        return phi**2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+    return sum(quad(integrand, *side, epsabs=1e-13, epsrel=1e-12)[0] for side in ((-20, 0), (0, 20)))
+
+
+# networks ------------------------------------------------------------------------------------------------------------
+
+
+def fully_connected(d: int, h: int, L: int, activation: str = "swish10", bias: bool = False) -> Network:
+    """L hidden layers of width h, one output (Eqs. 1-3). N = d h + (L-1) h^2 + h, plus L h + 1 biases.
+
+    Parameters W1 (h, d), W2..WL (h, h), W{L+1} (1, h), and b1..b{L+1} after each weight if there are biases.
+    """
+    phi = ACTIVATIONS[activation]
+    fans = [d] + [h] * L + [1]
+    scales = [d**-0.5] + [(second_moment(activation) * h) ** -0.5] * L  # the factor that rescales sigma rides along
+
+    def init(generator: Generator) -> Params:
+        w = {}
+        for layer in range(1, L + 2):
+            w[f"W{layer}"] = torch.randn(fans[layer], fans[layer - 1], generator=generator, dtype=torch.float64)
+            if bias:
+                w[f"b{layer}"] = torch.randn(fans[layer], generator=generator, dtype=torch.float64)
+        return w
+
+    def forward(w: Params, x: Inputs) -> tuple[Outputs, Layers]:
+        weights = [scale * w[f"W{i}"] for i, scale in enumerate(scales, 1)]
+        inputs, slopes, z = [x.unsqueeze(0)], [], []
+        for layer, W in enumerate(weights):
+            z.append(inputs[-1] @ W.mT)
+            if bias:
+                z[-1] = z[-1] + w[f"b{layer + 1}"].unsqueeze(1)
+            if layer < L:
+                value, slope = phi.both(z[-1])
+                inputs.append(value)
+                slopes.append(slope)
+        return z[-1].squeeze(-1), Layers(weights, scales, bias, inputs, slopes, z)
+
+    def tangent(w: Params, x: Inputs) -> LayeredTangent:
+        f, layers = forward(w, x)
+        return LayeredTangent(f, layers, phi.bend)
+
+    return Network(init, lambda w, x: forward(w, x)[0], tangent)
+
+
+def from_function(init: Callable[[Generator], Params], apply: Callable[[Params, Inputs], Outputs]) -> Network:
+    """Any other network: `apply` maps parameters with an axis of runs and inputs (P, ...) to outputs (R, P)."""
+    return Network(init, apply, lambda w, x: AutogradTangent(apply, w, x))
+
+
+NETWORKS: dict[str, Callable[..., Network]] = {"fc": fully_connected}

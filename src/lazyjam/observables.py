@@ -1,0 +1,110 @@
+"""Observables: functions of a trained batch that give one number, or one array, per run.
+
+The name of the function is the name of its column. Write one with the decorator `observable`; raise its version when
+its meaning changes, and the runs that have it are trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .flow import CAPPED
+from .kernels import ntk, relative_change
+from .losses import LOSSES
+
+if TYPE_CHECKING:
+    from .experiment import Trained
+
+Observable = Callable[["Trained"], Tensor]
+
+PROBES = 64
+
+
+def observable(version: int = 1, dims: tuple[str, ...] = ()) -> Callable[[Observable], Observable]:
+    """Mark a function as an observable. dims names the axes of its values behind the axis of runs."""
+
+    def mark(function: Observable) -> Observable:
+        function.version, function.dims = version, dims
+        return function
+
+    return mark
+
+
+@observable()
+def N_delta(trained: Trained) -> Tensor:
+    """Number of unsatisfied patterns at the end, y f < 1."""
+    return trained.N_delta
+
+
+@observable(dims=("budget",))
+def N_delta_at(trained: Trained) -> Tensor:
+    """N_delta when 1/100, 1/10 and all of t_max had passed; a run that ended before counts as it ended."""
+    return trained.N_delta_at
+
+
+@observable()
+def t_end(trained: Trained) -> Tensor:
+    """Flow time at the end: the fit time of a run that was fitted."""
+    return trained.t
+
+
+@observable()
+def capped(trained: Trained) -> Tensor:
+    """Whether the guard on gradients stopped the run. Such a run decides nothing."""
+    return trained.state == CAPPED
+
+
+@observable()
+def train_loss(trained: Trained) -> Tensor:
+    """L = (1/P) sum_mu l(y_mu f(x_mu)) at the end."""
+    return LOSSES[trained.setup.loss].value(1 - trained.data.train.y * trained.f_train).mean(1)
+
+
+@observable()
+def test_error(trained: Trained) -> Tensor:
+    """Fraction of the test set with y f <= 0."""
+    return (trained.data.test.y * trained.f_test <= 0).double().mean(1)
+
+
+@observable()
+def rms_output(trained: Trained) -> Tensor:
+    """||f||: root mean square of the predictor over the test set."""
+    return trained.f_test.square().mean(1).sqrt()
+
+
+@observable(dims=("test",))
+def test_output(trained: Trained) -> Tensor:
+    """The predictor on the test set, in half precision: what ensembles are made of."""
+    return trained.f_test.clamp(-6e4, 6e4).half()
+
+
+@observable(dims=("probe",))
+def probe(trained: Trained) -> Tensor:
+    """The predictor on the first 64 test points, in single precision: by it a recomputed run is recognised."""
+    return trained.f_test[:, :PROBES].float()
+
+
+@observable()
+def kernel_change(trained: Trained) -> Tensor:
+    """||Theta(end) - Theta(0)|| / ||Theta(0)||, Frobenius norms on the kernel set."""
+    x = trained.data.kernel.x
+    return relative_change(ntk(trained.network, trained.w, x), ntk(trained.network, trained.w0, x))
+
+
+@observable()
+def weight_change(trained: Trained) -> Tensor:
+    """||w(end) - w(0)|| / ||w(0)||."""
+    pairs = [((trained.w[name] - w).flatten(1), w.flatten(1)) for name, w in trained.w0.items()]
+    change, start = (torch.cat(parts, dim=1).norm(dim=1) for parts in zip(*pairs, strict=True))
+    return change / start
+
+
+STANDARD: tuple[Observable, ...] = (
+    N_delta, N_delta_at, t_end, capped, train_loss, test_error, rms_output, test_output, probe, kernel_change,
+    weight_change,
+)
+"""What every run of the phase diagram is asked."""

@@ -1,0 +1,269 @@
+"""One step of gradient flow, by three methods.
+
+The flow is w' = -grad L / alpha^2 with L = (1/P) sum_mu l(Delta_mu), Delta = 1 - y f, f = alpha (f_tilde - f_tilde_0).
+With J_y = y J, the labelled Jacobian of f_tilde, it reads w' = J_y^T l'(Delta) / (alpha P). To first order in a change of
+the weights l' changes by -alpha D J_y dw, D = diag(l''): the stiff part of the flow is -(1/P) J_y^T D J_y, whose
+spectrum is that of the neural tangent kernel. A method makes a step of size dt per run and estimates its error.
+"""
+
+from collections.abc import Callable
+from copy import copy
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .losses import Loss
+from .networks import Network
+from .tangents import Tangent, unflatten
+from .types import Flat, Outputs, Params, PerRun
+
+
+class Problem(NamedTuple):
+    """A batch of runs on one training set. `like` gives names and shapes of the parameters."""
+
+    network: Network
+    like: Params
+    x: Tensor
+    y: Tensor
+    loss: Loss
+    alpha: PerRun
+    f_tilde_0: Outputs
+
+    def of(self, runs: Tensor) -> "Problem":
+        """The same problem for a part of the batch."""
+        return self._replace(alpha=self.alpha[runs], f_tilde_0=self.f_tilde_0[runs])
+
+    def at(self, w: Flat) -> "Point":
+        """Predictor and velocity at the weights w: one gradient."""
+        tangent = self.network.tangent(unflatten(w, self.like), self.x)
+        f = self.alpha[:, None] * (tangent.f - self.f_tilde_0)
+        slope = self.loss.slope(1 - self.y * f)
+        return Point(w, f, tangent.vjp(self.y * slope / (self.alpha[:, None] * len(self.y))), tangent)
+
+
+class Point(NamedTuple):
+    """Weights w, predictor f on the training set, velocity v = w', and the tangent of the network there."""
+
+    w: Flat
+    f: Outputs
+    v: Flat
+    tangent: Tangent
+
+
+class Cost(NamedTuple):
+    """What a step cost each run: gradients (a product with J counts as one) and factorisations."""
+
+    gradients: Tensor
+    factorisations: Tensor
+
+
+class Step(NamedTuple):
+    """Candidate end point, error in units of the tolerance (at most 1 is good), memory for the next step, cost."""
+
+    point: Point
+    error: PerRun
+    memory: Tensor
+    cost: Cost
+
+
+class Method(NamedTuple):
+    """step(problem, point, dt, memory, tol) -> Step. next_dt(dt, error) proposes the next step after one of size dt."""
+
+    step: Callable[[Problem, Point, PerRun, Tensor, float], Step]
+    next_dt: Callable[[PerRun, PerRun], PerRun]
+    tol: float
+
+
+def _cost(dt: Tensor, gradients: float | Tensor, factorisations: float = 0) -> Cost:
+    return Cost(torch.zeros_like(dt) + gradients, torch.full_like(dt, factorisations))
+
+
+def _second_order_dt(dt: PerRun, error: PerRun) -> PerRun:
+    """The local error of a second-order step is of third order."""
+    return dt * (0.8 * error.clamp(1e-6, 1e6) ** (-1 / 3)).clamp(0.1, 3.0)
+
+
+def _size(df: Outputs, f: Outputs) -> PerRun:
+    """A difference of predictors on the scale that matters: the margin is one."""
+    import os
+    if os.environ.get("RMS"): return (df / (1 + f.abs())).square().mean(1).sqrt()
+    return (df.abs() / (1 + f.abs())).amax(1)
+
+
+# explicit Euler ------------------------------------------------------------------------------------------------------
+
+MAX_DGRAD, MAX_DOUT = 1e-4, 0.1  # the authors' bounds
+
+
+def euler_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
+    """Euler with the authors' rule: accept iff |g - g'|^2 / (|g| |g'|) < 1e-4 and max_mu |f - f'| < 0.1.
+
+    The bounds are those at tol = 1; tol scales the relative change of the gradient and the change of the predictor.
+    """
+    new = problem.at(point.w + dt[:, None] * point.v)
+    norms = point.v.norm(dim=1) * new.v.norm(dim=1)
+    dgrad = torch.where(norms > 0, (point.v - new.v).square().sum(1) / norms, 0.0)
+    dout = (new.f - point.f).abs().amax(1)
+    # strictly smaller is accepted, so a ratio of exactly one must count as an error
+    error = torch.maximum(dgrad / (MAX_DGRAD * tol**2), dout / (MAX_DOUT * tol)) * (1 + 1e-15)
+    return Step(new, error, memory, _cost(dt, 1))
+
+
+def _euler_dt(dt: PerRun, error: PerRun) -> PerRun:
+    return torch.where(error > 1, dt / 10, torch.where(error < 0.5, dt * 1.1, dt))
+
+
+# Runge-Kutta-Chebyshev -----------------------------------------------------------------------------------------------
+
+MAX_STAGES = 250
+DAMPING = 2 / 13
+
+
+@lru_cache(maxsize=MAX_STAGES)
+def chebyshev(s: int) -> Tensor:
+    """Coefficients (mu, nu, mu~, gamma~) of the s stages of the second-order method, shape (s + 1, 4).
+
+    Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88 (1998) 315. Row 1 holds mu~_1 only.
+    """
+    w0 = 1 + DAMPING / s**2
+    T, dT, ddT = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
+    for _ in range(2, s + 1):
+        ddT.append(4 * dT[-1] + 2 * w0 * ddT[-1] - ddT[-2])
+        dT.append(2 * T[-1] + 2 * w0 * dT[-1] - dT[-2])
+        T.append(2 * w0 * T[-1] - T[-2])
+    w1 = dT[s] / ddT[s]
+    b = [0.0, 0.0] + [ddT[j] / dT[j] ** 2 for j in range(2, s + 1)]
+    b[0] = b[1] = b[2]
+    a = [1 - b[j] * T[j] for j in range(s + 1)]
+    rows = [[0.0] * 4, [0.0, 0.0, b[1] * w1, 0.0]]
+    for j in range(2, s + 1):
+        mu_tilde = 2 * b[j] * w1 / b[j - 1]
+        rows.append([2 * b[j] * w0 / b[j - 1], -b[j] / b[j - 2], mu_tilde, -a[j - 1] * mu_tilde])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _stiffness(problem: Problem, point: Point, memory: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Largest eigenvalue of (max l'') J^T J / P per run by power iteration, warm from the last step's eigenvector.
+
+    The largest l'' bounds the stiffness, because patterns enter the curved part of the loss within a step.
+    """
+    rounds = 1 if memory.numel() else 12
+    vector = memory if memory.numel() else point.v + 1e-3 * point.w
+    for _ in range(rounds):
+        vector = vector / vector.norm(dim=1, keepdim=True).clamp(min=1e-300)
+        image = point.tangent.vjp(point.tangent.jvp(vector))
+        rayleigh, vector = (vector * image).sum(1), image
+    return 1.2 * problem.loss.max_curvature * rayleigh / len(problem.y), vector, 2 * rounds
+
+
+def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
+    """Stabilised explicit step: s gradients reach dt = 0.65 s^2 / lambda_max. Each run has its own s."""
+    stiffness, vector, products = _stiffness(problem, point, memory)
+    stages = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).clamp(2, MAX_STAGES).long()
+    dt_used = dt.minimum(0.649 * (stages**2 - 1) / stiffness)  # only less than dt where the stages are capped
+    table = torch.zeros(int(stages.max()) + 1, len(dt), 4, dtype=dt.dtype)
+    for run, s in enumerate(stages.tolist()):
+        table[: s + 1, run] = chebyshev(s).to(dt.dtype)
+    table = table.to(dt.device).unsqueeze(-1)
+    h = dt_used[:, None]
+    start, v0, end = point.w, point.v, torch.empty_like(point.w)
+    before, now = start, start + table[1, :, 2] * h * v0
+    runs = torch.arange(len(dt), device=dt.device)
+    for j in range(2, len(table)):
+        going = stages[runs] >= j
+        if not bool(going.all()):
+            end[runs[~going]] = now[~going]
+            runs, before, now = runs[going], before[going], now[going]
+        mu, nu, mu_tilde, gamma_tilde = table[j, runs].unbind(1)
+        v = problem.of(runs).at(now).v
+        step = h[runs] * (mu_tilde * v + gamma_tilde * v0[runs])
+        before, now = now, (1 - mu - nu) * start[runs] + mu * now + nu * before + step
+    end[runs] = now
+    new = problem.at(end)
+    f_dot = problem.alpha[:, None] * point.tangent.jvp(v0), problem.alpha[:, None] * new.tangent.jvp(new.v)
+    estimate = 0.8 * (point.f - new.f) + 0.4 * h * (f_dot[0] + f_dot[1])
+    # a step that had to be cut is refused, and tried again with what the stages allow
+    error = torch.where(dt_used < dt, (dt / dt_used) ** 2 * 1.6, _size(estimate, new.f) / tol)
+    return Step(new, error, vector, _cost(dt, stages + 2 + products))
+
+
+# linearly implicit ---------------------------------------------------------------------------------------------------
+
+EXPLICIT = 0.5  # patterns whose stiffness adds up to less than this over a step are left to the explicit part
+MAX_DENSE = 600  # up to so many parameters the whole Hessian of the loss is cheaper than the steps it saves
+
+
+class Solver:
+    """(1 + s A)^-1 for one run, A = the Hessian of the loss divided by alpha^2 or its Gauss-Newton part J^T D J / P.
+
+    Narrow nets: dense in the parameters, whole Hessian. Wide ones: Gauss-Newton, in function space, on the patterns
+    with curvature: (1 + J^T D J)^-1 r = r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r, with K = J J^T.
+    """
+
+    def __init__(self, tangent: Tangent, run: int, dt: float, curvature: Tensor, pull: Tensor, n: int):
+        self.dense = n <= MAX_DENSE
+        if self.dense:
+            rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
+            J = (dt * curvature[rows, None]).sqrt() * tangent.jacobian(run, rows)
+            self._matrix = J.T @ J - dt * tangent.hessian(run, pull, bent)
+        else:
+            trace, order = (dt * curvature * tangent.diagonal()[run]).sort()
+            self._rows = order[trace.cumsum(0) > EXPLICIT]  # the eigenvalues of what is left out are at most its trace
+            self._root = (dt * curvature[self._rows]).sqrt()
+            self._matrix = self._root[:, None] * tangent.gram(run, self._rows) * self._root
+
+    def at(self, fraction: float) -> "Solver":
+        """Factorise for a step of this fraction of dt."""
+        new = copy(self)
+        matrix = fraction * self._matrix
+        matrix.diagonal().add_(1)
+        new._factor = torch.linalg.lu_factor(matrix) if self.dense else torch.linalg.cholesky(matrix)
+        new._fraction = fraction
+        return new
+
+    def in_parameters(self, r: Tensor) -> Tensor:
+        return torch.linalg.lu_solve(*self._factor, r[:, None])[:, 0]
+
+    def in_patterns(self, Jr: Tensor) -> Tensor:
+        """The cotangent c with (1 + s A)^-1 r = r - J^T c."""
+        inner = torch.cholesky_solve((self._root * Jr[self._rows])[:, None], self._factor)[:, 0]
+        return torch.zeros_like(Jr).index_copy(0, self._rows, self._fraction * self._root * inner)
+
+
+def _solve(tangent: Tangent, solvers: list[Solver], r: Flat) -> Flat:
+    if solvers[0].dense:
+        return torch.stack([solver.in_parameters(row) for solver, row in zip(solvers, r, strict=True)])
+    Jr = tangent.jvp(r)
+    return r - tangent.vjp(torch.stack([solver.in_patterns(row) for solver, row in zip(solvers, Jr, strict=True)]))
+
+
+def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
+    """Linearly implicit Euler, one whole step against two halves with the same matrix, extrapolated to second order.
+
+    (1 + dt A) dw = dt v(w), with A of `Solver`: a W-method, of second order whatever A is (Hairer, Wanner, IV.9), so
+    what A leaves out costs stability only. The error is the defect of the trapezoidal rule, filtered by (1 + dt A)^-1
+    against stiff noise and measured on the predictor.
+    """
+    P, n, alpha, h = len(problem.y), point.w.shape[1], problem.alpha[:, None], dt[:, None]
+    tangent, delta = point.tangent, 1 - problem.y * point.f
+    curvature, pull = problem.loss.curvature(delta), problem.y * problem.loss.slope(delta) / alpha
+    steps = enumerate((dt / P).tolist())
+    solvers = [Solver(tangent, run, step, curvature[run], pull[run], n) for run, step in steps]
+    one, two = [s.at(1.0) for s in solvers], [s.at(0.5) for s in solvers]
+    whole = h * _solve(tangent, one, point.v)
+    first = h / 2 * _solve(tangent, two, point.v)
+    second = h / 2 * _solve(tangent, two, problem.at(point.w + first).v)
+    move = 2 * (first + second) - whole
+    new = problem.at(point.w + move)
+    defect = _solve(tangent, one, move - h / 2 * (point.v + new.v))
+    error = _size(alpha * tangent.jvp(defect), new.f) / tol
+    return Step(new, error, memory, _cost(dt, 12, 2))
+
+
+METHODS: dict[str, Method] = {
+    "euler": Method(euler_step, _euler_dt, tol=1.0),
+    "rkc": Method(rkc_step, _second_order_dt, tol=1e-2),
+    "implicit": Method(implicit_step, _second_order_dt, tol=3e-2),
+}

@@ -1,0 +1,249 @@
+"""The tangent of a network: what is first order in its weights (and, for stiff flows, second order).
+
+J is the Jacobian of the outputs f_tilde of a batch of runs at P patterns with respect to the weights.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .types import Flat, Gram, Inputs, Outputs, Params
+
+
+class Tangent(Protocol):
+    """A batch of networks at weights w on inputs x: the outputs f_tilde, shape (R, P), and the Jacobian J of f_tilde."""
+
+    f: Outputs
+
+    def vjp(self, c: Outputs) -> Flat:
+        """J^T c: the gradient of sum_mu c_mu f_tilde(x_mu)."""
+
+    def jvp(self, v: Flat) -> Outputs:
+        """J v: the change of the outputs to first order in a change v of the weights."""
+
+    def diagonal(self) -> Outputs:
+        """Squared norms of the rows of J: the diagonal of the neural tangent kernel of every run."""
+
+    def gram(self, run: int, rows: Tensor) -> Tensor:
+        """Block of the neural tangent kernel J J^T of one run, restricted to the patterns `rows`."""
+
+    def jacobian(self, run: int, rows: Tensor) -> Tensor:
+        """The rows of J of one run, shape (len(rows), N)."""
+
+    def hessian(self, run: int, c: Tensor, rows: Tensor) -> Tensor:
+        """Second derivative of sum_mu c_mu f_tilde(x_mu) of one run, summed over the patterns `rows`, shape (N, N)."""
+
+
+# parameters ----------------------------------------------------------------------------------------------------------
+
+
+def flatten(w: Params) -> Flat:
+    """A batch of parameters as one row per run, in the order of the dictionary."""
+    return torch.cat([value.flatten(1) for value in w.values()], dim=1)
+
+
+def unflatten(flat: Flat, like: Params) -> Params:
+    """The inverse of `flatten`: views on `flat` with the names and shapes of `like` (whose runs may be fewer)."""
+    sizes = [value[0].numel() for value in like.values()]
+    parts = flat.split(sizes, dim=1)
+    return {name: part.unflatten(1, value.shape[1:]) for (name, value), part in zip(like.items(), parts, strict=True)}
+
+
+def stack(runs: Sequence[Params]) -> Params:
+    """Parameters of several runs as one batch."""
+    return {name: torch.stack([w[name] for w in runs]) for name in runs[0]}
+
+
+# tangents ------------------------------------------------------------------------------------------------------------
+
+
+class Factor(NamedTuple):
+    """One layer of the Jacobian: d f_tilde(x_mu) / dW = scale D_mu (outer) A_mu. None stands for a vector of ones."""
+
+    D: Tensor | None  # (R, P, fan-out)
+    A: Tensor | None  # (R or 1, P, fan-in)
+    scale: float = 1.0
+
+    @property
+    def size(self) -> int:
+        return (1 if self.D is None else self.D.shape[-1]) * (1 if self.A is None else self.A.shape[-1])
+
+    def gradient(self, c: Tensor) -> Tensor:
+        D = c.unsqueeze(-1) if self.D is None else c.unsqueeze(-1) * self.D
+        return D.sum(1) if self.A is None else self.scale * (D.mT @ self.A).flatten(1)
+
+    def push(self, v: Tensor) -> Tensor:
+        rows = 1 if self.D is None else self.D.shape[-1]
+        z = v.unsqueeze(1) if self.A is None else self.A @ (self.scale * v).unflatten(1, (rows, -1)).mT
+        return z.squeeze(-1) if self.D is None else (z * self.D).sum(-1)
+
+    def square_norm(self) -> Tensor:
+        inputs = 1.0 if self.A is None else self.scale**2 * self.A.square().sum(-1)
+        return inputs if self.D is None else inputs * self.D.square().sum(-1)
+
+    def block(self, run: int, rows: Tensor) -> "Factor":
+        """The same layer of one run at some of the patterns."""
+        A = None if self.A is None else self.A[min(run, len(self.A) - 1), rows]
+        return Factor(None if self.D is None else self.D[run, rows], A, self.scale)
+
+    def gram(self, other: "Factor") -> Tensor | float:
+        """Products of the Jacobians of one layer at two sets of patterns: scale^2 (A A'^T) o (D D'^T)."""
+        inputs = 1.0 if self.A is None else self.scale**2 * (self.A @ other.A.mT)
+        return inputs if self.D is None else inputs * (self.D @ other.D.mT)
+
+
+class Layers(NamedTuple):
+    """What a forward pass through a fully connected net leaves behind, layer by layer.
+
+    weights: with their scale 1/sqrt(fan-in), (R, fan-out, fan-in); inputs: what they multiply, (R or 1, P, fan-in);
+    slopes: derivative of the next layer's inputs with respect to z, (R, P, h); z: pre-activations.
+    """
+
+    weights: list[Tensor]
+    scales: list[float]
+    bias: bool
+    inputs: list[Tensor]
+    slopes: list[Tensor]
+    z: list[Tensor]
+
+
+class LayeredTangent:
+    """Tangent of a fully connected net from its layers: J is a stack of outer products and is never built whole."""
+
+    def __init__(self, f: Outputs, layers: Layers, bend: Callable[[Tensor], Tensor]):
+        self.f, self._layers, self._bend = f, layers, bend
+
+    @cached_property
+    def _deltas(self) -> list[Tensor | None]:
+        """d f_tilde / d z of every layer, (R, P, h), by one backward pass; None for the output itself."""
+        deltas: list[Tensor | None] = [None]
+        for W, slope in zip(self._layers.weights[:0:-1], self._layers.slopes[::-1], strict=True):
+            deltas.append(slope * (W if deltas[-1] is None else deltas[-1] @ W))
+        return deltas[::-1]
+
+    @cached_property
+    def factors(self) -> list[Factor]:
+        layers = zip(self._deltas, self._layers.inputs, self._layers.scales, strict=True)
+        pairs = [(Factor(D, A, scale), Factor(D, None)) for D, A, scale in layers]
+        return [factor for pair in pairs for factor in pair[: 1 + self._layers.bias]]
+
+    def vjp(self, c: Outputs) -> Flat:
+        return torch.cat([factor.gradient(c) for factor in self.factors], dim=1)
+
+    def jvp(self, v: Flat) -> Outputs:
+        sizes = [factor.size for factor in self.factors]
+        return sum(factor.push(part) for factor, part in zip(self.factors, v.split(sizes, dim=1), strict=True))
+
+    def diagonal(self) -> Outputs:
+        return sum(factor.square_norm() for factor in self.factors).expand_as(self.f)
+
+    def gram(self, run: int, rows: Tensor) -> Tensor:
+        blocks = [factor.block(run, rows) for factor in self.factors]
+        return sum(block.gram(block) for block in blocks)
+
+    def jacobian(self, run: int, rows: Tensor) -> Tensor:
+        parts, one = [], torch.ones(len(rows), 1, dtype=self.f.dtype, device=self.f.device)
+        for D, A, scale in (factor.block(run, rows) for factor in self.factors):
+            D, A = one if D is None else D, one if A is None else A
+            parts.append((D.unsqueeze(-1) * (scale * A).unsqueeze(-2)).flatten(1))
+        return torch.cat(parts, dim=1)
+
+    def hessian(self, run: int, c: Tensor, rows: Tensor) -> Tensor:
+        """Layer by layer: z_l bends through the activation, and is bilinear in its weights and what is below.
+
+        sum_l sum_i Z_i^T diag(q_i) Z_i + C + C^T, with Z_i = d z_i / dw and q = c (d f / d a) sigma''. A weight below
+        layer l acts through the inputs of l, a weight of row i of layer l through z_i alone.
+        """
+        weights, scales, bias, inputs, slopes, z = self._layers
+        n, c = sum(factor.size for factor in self.factors), c[rows, None]
+        H, below, start = self.f.new_zeros(n, n), None, 0
+        for layer, slope in enumerate(slopes):
+            W, W_next, S = weights[layer][run], weights[layer + 1][run], slope[run, rows]
+            A = scales[layer] * inputs[layer][min(run, len(inputs[layer]) - 1), rows]
+            D = self._deltas[layer + 1]
+            D = c if D is None else c * D[run, rows]
+            own = start + torch.arange(W.numel(), device=H.device).reshape(W.shape)
+            if bias:
+                A = torch.cat([A, torch.ones_like(A[:, :1])], dim=1)
+                own = torch.cat([own, start + W.numel() + torch.arange(len(W), device=H.device)[:, None]], dim=1)
+            next_start = start + own.numel()
+            upper = next_start + torch.arange(W_next.numel(), device=H.device).reshape(W_next.shape)
+            q = (D @ W_next) * self._bend(z[layer][run, rows])
+            _add(H, own[:, :, None], own[:, None, :], torch.einsum("pi,pj,pk->ijk", q, A, A))
+            S_next = scales[layer + 1] * S
+            cross = torch.einsum("pi,pj,pk->ijk", D, S_next, A)
+            _add(H, upper[:, :, None], own[None], cross, both=True)
+            if below is not None:
+                lower = torch.arange(start, device=H.device)
+                H[:start, :start] += (q.unsqueeze(-1) * below).flatten(0, 1).T @ below.flatten(0, 1)
+                _add(H, own[:, :, None], lower, torch.einsum("pi,pj,pin->ijn", q, A, below), both=True)
+                _add(H, upper[:, :, None], lower, torch.einsum("pi,pj,pjn->ijn", D, S_next, below), both=True)
+            through = torch.einsum("ij,pj,pk->pijk", W_next, S, A)
+            lifted = through.new_zeros(len(rows), len(W_next), next_start)
+            lifted[:, :, own.flatten()] = through.flatten(2)
+            if below is not None:
+                lifted[:, :, :start] = torch.einsum("ij,pj,pjn->pin", W_next, S, below)
+            below, start = lifted, next_start
+        return H
+
+
+def _add(H: Tensor, i: Tensor, j: Tensor, block: Tensor, both: bool = False) -> None:
+    """H[i, j] += block, and its transpose if both."""
+    i, j = torch.broadcast_tensors(i, j)
+    H[i, j] += block
+    if both:
+        H[j, i] += block
+
+
+def layered_gram(one: LayeredTangent, two: LayeredTangent) -> Gram:
+    """The kernel J_1 J_2^T between two sets of patterns for all runs: O(P^2 h), no Jacobian is built."""
+    pairs = zip(one.factors, two.factors, strict=True)
+    return sum(a.gram(b) for a, b in pairs).expand(len(one.f), -1, -1)
+
+
+class AutogradTangent:
+    """Tangent of any batched `apply`, by automatic differentiation."""
+
+    def __init__(self, apply: Callable[[Params, Inputs], Outputs], w: Params, x: Inputs):
+        self._w = {name: value.detach() for name, value in w.items()}
+        self._apply = lambda w: apply(w, x)
+        self.f, self._pull = torch.func.vjp(self._apply, self._w)
+
+    def vjp(self, c: Outputs) -> Flat:
+        return flatten(self._pull(c)[0])
+
+    def jvp(self, v: Flat) -> Outputs:
+        return torch.func.jvp(self._apply, (self._w,), (unflatten(v, self._w),))[1]
+
+    def diagonal(self) -> Outputs:
+        return self.jacobians(torch.arange(self.f.shape[1], device=self.f.device)).square().sum(-1)
+
+    def jacobian(self, run: int, rows: Tensor) -> Tensor:
+        return self.jacobians(rows)[run]
+
+    def jacobians(self, rows: Tensor, chunk: int = 64) -> Tensor:
+        """Rows of J for all runs, shape (R, len(rows), N). Runs do not mix, so one cotangent serves all of them."""
+
+        def row(mu: Tensor) -> Tensor:
+            return flatten(self._pull(F.one_hot(mu, self.f.shape[1]).to(self.f.dtype).expand_as(self.f))[0])
+
+        return torch.func.vmap(row, chunk_size=chunk)(rows).transpose(0, 1)
+
+    def gram(self, run: int, rows: Tensor) -> Tensor:
+        J = self.jacobian(run, rows)
+        return J @ J.T
+
+    def hessian(self, run: int, c: Tensor, rows: Tensor) -> Tensor:
+        kept = torch.zeros_like(c).index_copy(0, rows, c[rows])
+        one = {name: value[run : run + 1] for name, value in self._w.items()}
+
+        def total(flat: Tensor) -> Tensor:
+            return self._apply(unflatten(flat.unsqueeze(0), one))[0] @ kept
+
+        return torch.func.hessian(total)(flatten(one)[0])
+
+

@@ -1,0 +1,102 @@
+"""The project as a whole: the environment is one, imports point down, and two modules alone touch what they touch."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LAYERS = [
+    {"types", "cache"},
+    {"data", "networks", "losses"},
+    {"steppers"},
+    {"flow", "kernels", "hessian"},
+    {"observables"},
+    {"experiment"},
+    {"jamming", "packings", "stripe", "ensembles", "fits", "claims"},
+    {"plots"},
+    {"cli"},
+    {"__init__"},
+]
+LAYER = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+MODULES = {path.stem: ast.parse(path.read_text()) for path in sorted((ROOT / "src/lazyjam").glob("*.py"))}
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """Dotted names of what a module imports, wherever in it; those of the package itself begin with `lazyjam.`."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(filter(None, ["lazyjam" if node.level else "", node.module]))
+            names |= {f"{base}.{alias.name}" if base == "lazyjam" else base for alias in node.names}
+    return names
+
+
+def users(package: str) -> set[str]:
+    return {module for module, tree in MODULES.items() if package in {name.split(".")[0] for name in imports(tree)}}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    assert module in LAYER, f"{module}.py has no layer: give it one in tests/test_project.py"
+    own = {name.split(".")[1] for name in imports(MODULES[module]) if name.startswith("lazyjam.")}
+    below = {other for other in LAYER if LAYER[other] < LAYER[module]}
+    assert own <= below
+
+
+def test_only_plots_draws():
+    assert users("matplotlib") | users("seaborn") <= {"plots"}
+
+
+def test_only_cli_knows_papermill():
+    assert users("papermill") <= {"cli"}
+
+
+def test_only_data_reads_the_environment():
+    names = re.compile(r"\b(environ|getenv|environb)\b")
+    assert {module for module, tree in MODULES.items() if names.search(ast.unparse(tree))} <= {"data"}
+
+
+def test_init_only_exports():
+    body = MODULES["__init__"].body if "__init__" in MODULES else []
+    for node in (node for node in body if not isinstance(getattr(node, "value", None), ast.Constant)):
+        assert isinstance(node, ast.ImportFrom) and node.level == 1, ast.unparse(node)
+        assert all(alias.asname == alias.name for alias in node.names), ast.unparse(node)
+
+
+def pins() -> dict[str, Version]:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    pairs = [line.split("==") for line in lines]
+    return {canonicalize_name(name): Version(version) for name, version in pairs}
+
+
+def test_every_dependency_is_pinned_within_its_bounds():
+    extras = [requirement for group in PROJECT["optional-dependencies"].values() for requirement in group]
+    for requirement in map(Requirement, PROJECT["dependencies"] + extras):
+        if requirement.name != PROJECT["name"]:
+            assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)]), str(requirement)
+
+
+def test_conda_environment_is_the_same():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, lines = environment["dependencies"]
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python.removeprefix("python="))
+    assert pip == "pip"
+    assert lines == {"pip": ["-c constraints.txt", "-e .[all]"]}
+
+
+def test_makefile_installs_the_pinned_torch():
+    assert f"torch=={pins()['torch']}" in (ROOT / "Makefile").read_text()
+
+
+def test_citation_has_the_version_of_the_package():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
