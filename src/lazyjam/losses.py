@@ -1,9 +1,10 @@
 """Losses as functions of Delta = 1 - y f, by how much a pattern misses the margin one.
 
 The training loss is L = (1/P) sum_mu l(Delta_mu) (Eq. 4 of the review). An integrator needs the value, the two
-derivatives with respect to Delta, a bound on the second (it sets the stiffness), and when training ends.
+derivatives with respect to Delta, where the second is largest (it sets the stiffness), and when training ends.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ ENERGY_END = 1e-20  # a quadratic loss below this is zero: its approach is expon
 
 
 class Loss(NamedTuple):
-    """value l(Delta), slope l'(Delta), curvature l''(Delta), max_curvature = sup l''.
+    """value l(Delta), slope l'(Delta), curvature l''(Delta), and the Delta at which the curvature peaks.
 
     ends: "margin" when min_mu y f = 1, "energy" when L <= 1e-20, "never" otherwise.
     """
@@ -24,7 +25,7 @@ class Loss(NamedTuple):
     value: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
     curvature: Callable[[Tensor], Tensor]
-    max_curvature: float
+    peak: float
     ends: str
 
 
@@ -43,35 +44,35 @@ LOSSES: dict[str, Loss] = {
         value=lambda delta: delta.clamp(min=0),
         slope=lambda delta: (delta > 0).to(delta.dtype),
         curvature=torch.zeros_like,
-        max_curvature=0.0,
+        peak=0.0,
         ends="margin",
     ),
     "soft_hinge": Loss(
         value=lambda delta: F.softplus(SOFTNESS * delta, threshold=700) / SOFTNESS,
         slope=lambda delta: torch.sigmoid(SOFTNESS * delta),
         curvature=_soft_curvature,
-        max_curvature=SOFTNESS / 4,
+        peak=0.0,
         ends="margin",
     ),
     "quadratic_hinge": Loss(
         value=lambda delta: delta.clamp(min=0).square() / 2,
         slope=lambda delta: delta.clamp(min=0),
         curvature=lambda delta: (delta > 0).to(delta.dtype),
-        max_curvature=1.0,
+        peak=math.inf,
         ends="energy",
     ),
     "cross_entropy": Loss(  # log(1 + exp(-y f)), and y f = 1 - Delta
         value=lambda delta: F.softplus(delta - 1, threshold=700),
         slope=lambda delta: torch.sigmoid(delta - 1),
         curvature=_logistic_curvature,
-        max_curvature=0.25,
+        peak=1.0,
         ends="never",
     ),
     "squared": Loss(
         value=lambda delta: delta.square() / 2,
         slope=lambda delta: delta,
         curvature=torch.ones_like,
-        max_curvature=1.0,
+        peak=0.0,
         ends="energy",
     ),
 }
