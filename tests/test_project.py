@@ -15,12 +15,14 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYERS = [
     {"types", "cache"},
-    {"data", "networks", "losses"},
+    {"data", "tangents", "losses"},
+    {"networks"},
     {"steppers"},
     {"flow", "kernels", "hessian"},
     {"observables"},
     {"experiment"},
-    {"jamming", "packings", "stripe", "ensembles", "fits", "claims"},
+    {"packings", "stripe", "fits", "claims", "audit"},
+    {"jamming", "ensembles", "crossover"},
     {"plots"},
     {"cli"},
     {"__init__"},

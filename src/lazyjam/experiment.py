@@ -27,7 +27,7 @@ from .cache import Cache, Record, key
 from .flow import gradient_flow
 from .losses import LOSSES
 from .networks import ACTIVATIONS, NETWORKS, Network
-from .observables import Observable, capped
+from .observables import ALWAYS, Observable
 from .tangents import stack, unflatten
 from .types import Inputs, Outputs, Params, PerRun
 
@@ -172,6 +172,8 @@ def default_method(setup: Setup) -> str:
     Linearly implicit steps, unless a wide net learns features far from the lazy regime: there the curvature of the
     network itself limits them, and the stabilised explicit method, which does not mind, wins.
     """
+    if setup.loss == "hinge":
+        return "euler"  # it slides along its kink, where no other method has a derivative to use
     return "rkc" if setup.alpha_tilde < 0.1 and setup.N > 600 else "implicit"
 
 
@@ -243,7 +245,7 @@ def sweep(
 
     Raises ValueError for a bad value anywhere in the grid before the first run starts.
     """
-    grid, coords = _grid(setup, axes)
+    grid, coords = grid_of(setup, axes)
     _device(device)
     wanted = {f.__name__: f for f in observables}
     records: dict[Setup, Record] = {}
@@ -260,13 +262,25 @@ def sweep(
     return _table(grid, coords, records, wanted)
 
 
+def census(**tables: xr.Dataset) -> str:
+    """How many runs each table holds, how many fit, and how many the guard stopped, as lines of text."""
+    lines = [
+        f"{name}: {table.N_delta.size} runs, {int((table.N_delta == 0).sum())} fitted, "
+        f"{int((table.N_delta > 0).sum() - table.capped.sum())} jammed, {int(table.capped.sum())} capped, "
+        f"{table.cpu_seconds.sum() / 3600:.1f} CPU hours"
+        for name, table in tables.items()
+    ]
+    return "\n".join(lines)
+
+
 def missing(setup: Setup, observables: Sequence[Observable], cache: Cache, **axes: Any) -> list[Setup]:
     """The runs that `sweep` would have to compute."""
-    kept = ((one, cache.get(one.key)) for one in dict.fromkeys(_grid(setup, axes)[0].values()))
+    kept = ((one, cache.get(one.key)) for one in dict.fromkeys(grid_of(setup, axes)[0].values()))
     return [one for one, record in kept if record is None or not _has(record, observables, MAX_GRADIENTS)]
 
 
-def _grid(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], Setup], dict[str, list]]:
+def grid_of(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], Setup], dict[str, list]]:
+    """The setups of a grid by their index along the axes, and the values of the axes: see `sweep`."""
     coords = {name: list(v) for name, v in axes.items() if not isinstance(v, xr.DataArray)}
     dependent = {name: v for name, v in axes.items() if isinstance(v, xr.DataArray)}
     for name, values in coords.items():
@@ -336,11 +350,11 @@ def _compute(setups: list[Setup], observables: list[Observable], cache: Cache | 
     try:
         with torch.no_grad():
             trained = train(setups, **how)
-            columns = {f.__name__: f(trained).cpu().numpy() for f in {*observables, capped}}
+            columns = {f.__name__: f(trained).cpu().numpy() for f in {*observables, *ALWAYS}}
     finally:
         torch.set_num_threads(threads)
     seconds = (time.process_time() - start) * trained.gradients / trained.gradients.sum()
-    versions = {f.__name__: f.version for f in {*observables, capped}}
+    versions = {f.__name__: f.version for f in {*observables, *ALWAYS}}
     records = {}
     for r, setup in enumerate(setups):
         cost = {"gradients": int(trained.gradients[r]), "factorisations": int(trained.factorisations[r]),
@@ -360,8 +374,9 @@ def _table(grid, coords, records: dict[Setup, Record], wanted: dict[str, Observa
     for name, f in wanted.items():
         rows = np.stack([np.asarray(records[setup].columns[name]) for setup in grid.values()])
         variables[name] = ((*coords, *f.dims), rows.reshape(shape + rows.shape[1:]))
-    seconds = np.array([records[setup].meta["cost"]["cpu_seconds"] for setup in grid.values()])
-    variables["cpu_seconds"] = (tuple(coords), seconds.reshape(shape))
+    for name in ("gradients", "cpu_seconds"):
+        values = np.array([records[setup].meta["cost"][name] for setup in grid.values()])
+        variables[name] = (tuple(coords), values.reshape(shape))
     return xr.Dataset(variables, coords=coords)
 
 

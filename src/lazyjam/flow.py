@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .losses import ENERGY_END, LOSSES, Loss
+from .losses import ENERGY_END, LOSSES
 from .networks import Network
-from .tangents import flatten
 from .steppers import METHODS, Point, Problem
+from .tangents import flatten
 from .types import Flat, Inputs, Labels, Outputs, Params, PerRun
 
 RUNNING, FITTED, OUT_OF_TIME, CAPPED, FAILED = range(5)

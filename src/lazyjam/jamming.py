@@ -32,16 +32,28 @@ def fit_time(
     return median.copy(data=np.array([float(f"{t:.1e}") for t in median.values])).rename("tau")
 
 
-def phase_table(
-    setup: Setup, cache: Cache | None, *, h: Sequence[int], alpha_tilde: Sequence[float], seed: Sequence[int], **how: Any
-) -> xr.Dataset:
-    """The standard observables over the plane (h, alpha_tilde), each run with up to 300 tau of flow time.
+def plane(
+    setup: Setup, cache: Cache | None, *, h: Sequence[int], alpha_tilde: Sequence[float], **how: Any
+) -> dict[str, Any]:
+    """The axes of a phase diagram for `sweep` and `ensemble`: h, alpha_tilde, and t_max = 300 tau(alpha_tilde).
 
-    The widest nets define tau, so they run until they fit. `tau` is a variable of the table.
+    The widest nets define tau, so they run until they fit, without a limit.
     """
-    widest = max(h)
-    tau = fit_time(setup, cache, h=widest, alpha_tilde=alpha_tilde, **how)
+    tau = fit_time(setup, cache, h=max(h), alpha_tilde=alpha_tilde, **how)
     widths = xr.DataArray(list(h), dims="h", coords={"h": list(h)})
-    t_max = xr.where(widths == widest, np.inf, BUDGET * tau)
-    axes = dict(h=h, alpha_tilde=alpha_tilde, seed=seed)
-    return sweep(setup, STANDARD, cache, t_max=t_max, **axes, **how).assign(tau=tau)
+    return {"h": list(h), "alpha_tilde": list(alpha_tilde), "t_max": xr.where(widths == max(h), np.inf, BUDGET * tau)}
+
+
+def jamming_width(N_delta: xr.DataArray, share: float = 0.5) -> xr.DataArray:
+    """h*: the smallest width at which at least `share` of the seeds fit, N_delta = 0; NaN if there is none.
+
+    N_delta has the dimensions h and seed among others. share = 1/2 is the jamming line, 0.1 and 0.9 its band.
+    """
+    enough = (N_delta == 0).mean("seed") >= share
+    return enough.h.where(enough).min("h").rename("h_star")
+
+
+def authors_width(N_delta: xr.DataArray) -> xr.DataArray:
+    """The authors' line: going down in width, the first at which every seed fails; NaN if there is none."""
+    fails = (N_delta > 0).all("seed")
+    return fails.h.where(fails).max("h").rename("h_fail")

@@ -1,13 +1,15 @@
 """The empirical neural tangent kernel Theta(x, x') = grad f_tilde(x) . grad f_tilde(x') (Eq. 5)."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from .networks import Network
 from .tangents import LayeredTangent, layered_gram
 from .types import Gram, Inputs, Params, PerRun
 
 
-def ntk(network: Network, w: Params, x: Inputs, x2: Inputs | None = None) -> Gram:
+def ntk(network: Network, w: Params, x: Inputs, x2: Float[Tensor, "Q d"] | None = None) -> Gram:
     """Gram matrix of the tangent kernel between x (P, d) and x2 (Q, d) for every run: (R, P, Q).
 
     Fully connected nets: a sum over layers of products of two P x Q matrices, O(P Q h). Others: Jacobian products,

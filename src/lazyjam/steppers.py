@@ -76,7 +76,7 @@ class Method(NamedTuple):
     tol: float
 
 
-def _cost(dt: Tensor, gradients: float | Tensor, factorisations: float = 0) -> Cost:
+def _cost(dt: Tensor, gradients: int | Tensor, factorisations: int = 0) -> Cost:
     return Cost(torch.zeros_like(dt) + gradients, torch.full_like(dt, factorisations))
 
 

@@ -5,7 +5,7 @@ J is the Jacobian of the outputs f_tilde of a batch of runs at P patterns with r
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 from .types import Flat, Gram, Inputs, Outputs, Params
 
 
+@runtime_checkable
 class Tangent(Protocol):
     """A batch of networks at weights w on inputs x: the outputs f_tilde, shape (R, P), and the Jacobian J of f_tilde."""
 
@@ -81,7 +82,7 @@ class Factor(NamedTuple):
         z = v.unsqueeze(1) if self.A is None else self.A @ (self.scale * v).unflatten(1, (rows, -1)).mT
         return z.squeeze(-1) if self.D is None else (z * self.D).sum(-1)
 
-    def square_norm(self) -> Tensor:
+    def square_norm(self) -> Tensor | float:
         inputs = 1.0 if self.A is None else self.scale**2 * self.A.square().sum(-1)
         return inputs if self.D is None else inputs * self.D.square().sum(-1)
 

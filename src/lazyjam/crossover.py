@@ -1,0 +1,20 @@
+"""The cross-over from feature learning to lazy training: where the kernel changes as much as itself."""
+
+import numpy as np
+import xarray as xr
+
+from .fits import crossing
+
+
+def kernel_ratio(table: xr.Dataset) -> xr.DataArray:
+    """||dTheta|| / ||Theta_0||, geometric mean over the seeds that fit; NaN where fewer than half do."""
+    fits = table.N_delta == 0
+    logs = np.log10(table.kernel_change).where(fits).mean("seed")
+    return (10**logs).where(fits.mean("seed") >= 0.5).rename("kernel_ratio")
+
+
+def crossover(table: xr.Dataset, level: float = 1.0) -> xr.DataArray:
+    """alpha_tilde*(h): where `kernel_ratio` passes `level`, by interpolation in log-log; NaN where it does not."""
+    ratio = kernel_ratio(table).transpose("h", "alpha_tilde")
+    stars = [crossing(ratio.alpha_tilde.values, row, level) for row in ratio.values]
+    return xr.DataArray(stars, dims="h", coords={"h": ratio.h}, name="alpha_tilde_star")

@@ -1,0 +1,170 @@
+"""One drawing function per figure: table in, axes out. Colour means the same thing everywhere in the book."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, PercentFormatter
+
+from .crossover import crossover, kernel_ratio
+from .jamming import authors_width, jamming_width
+
+LAZY, FEATURE, JAMMED = "#0072B2", "#E69F00", "#000000"
+ERROR_MAP = sns.color_palette("crest_r", as_cmap=True)  # perceptually uniform; dark is a low error
+BUDGET_LINES = (("3 $\\tau$", "#FDE0A6", ":"), ("30 $\\tau$", "#F5A86C", "--"), ("300 $\\tau$", "#D55E00", "-"))
+STYLE = Path(__file__).with_name("lazyjam.mplstyle")
+
+
+def subplots(columns: int = 1, *, width: float = 9.0, height: float = 4.2, **options) -> tuple[Figure, np.ndarray]:
+    """A figure of one row in the style of the book, and its axes as an array."""
+    plt.style.use(STYLE)
+    figure, axes = plt.subplots(1, columns, figsize=(width, height), squeeze=False, **options)
+    return figure, axes[0]
+
+
+def save(figure: Figure, folder: str | Path, name: str, numbers: pd.DataFrame) -> None:
+    """Write name.svg, name.png and, beside them, the numbers drawn as name.csv: the same bytes on every run.
+
+    Raises OSError with the folder's name where it cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    numbers.to_csv(folder / f"{name}.csv", float_format="%.6g")
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """Edges of cells around points on a logarithmic axis."""
+    logs = np.log(values)
+    inner = (logs[1:] + logs[:-1]) / 2
+    return np.exp(np.concatenate([[2 * logs[0] - inner[0]], inner, [2 * logs[-1] - inner[-1]]]))
+
+
+def phase_diagram(
+    ax: Axes,
+    table: xr.Dataset,
+    ensembles: xr.Dataset,
+    *,
+    title: str = "",
+    levels: tuple[float, ...] = (1e-4, 1e-2, 1e2),
+    cuts: tuple[float, ...] = (),
+) -> Axes:
+    """Fig. 4: the plane (h, alpha_tilde).
+
+    Colour: test error of the ensemble of the nets that fit; black where fewer than half fit, hatched where not all do.
+    Lines: jamming h* for the three budgets of flow time with the 10-90 % band of the longest, the authors' rule dotted;
+    the cross-over ||dTheta|| = ||Theta_0|| in full, other ratios dashed. cuts: values of alpha_tilde of Fig. 5, marked.
+    """
+    h, alpha_tilde = table.h.values.astype(float), table.alpha_tilde.values
+    error = ensembles.error.transpose("alpha_tilde", "h")
+    x, y = _edges(h), _edges(alpha_tilde)
+    ax.set_facecolor(JAMMED)
+    mesh = ax.pcolormesh(x, y, np.ma.masked_invalid(error.values), cmap=ERROR_MAP, linewidth=0, rasterized=True)
+    _hatch(ax, x, y, (ensembles.M < table.sizes["seed"]).transpose("alpha_tilde", "h").values & error.notnull().values)
+    for budget, (label, colour, line) in enumerate(BUDGET_LINES):
+        star = jamming_width(table.N_delta_at.isel(budget=budget))
+        ax.plot(*_steps(star, h, x, y), line, color=colour, lw=1.8, label=label)
+    last = table.N_delta_at.isel(budget=-1)
+    (low, rows), (high, _) = (_steps(jamming_width(last, share), h, x, y) for share in (0.1, 0.9))
+    ax.fill_betweenx(rows, low, high, color=BUDGET_LINES[-1][1], alpha=0.3, lw=0)
+    ax.plot(*_steps(authors_width(last), h, x[1:], y), color="white", lw=0.9, ls=":", label="no seed fits below")
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    for level in (*levels, 1.0):
+        star = crossover(table, level)
+        ax.plot(h, star, color=JAMMED, lw=1.8 if level == 1 else 0.9, ls="-" if level == 1 else (0, (4, 2)))
+        if star.notnull().any():
+            power = "1" if level == 1 else f"10^{{{round(np.log10(level))}}}"
+            ax.text(h[-1], float(star.dropna("h")[-1]), f"${power}$", ha="right", va="bottom", fontsize=8,
+                    path_effects=halo)
+    for cut in cuts:
+        ax.axhline(cut, color="white", lw=0.8, ls=(0, (1, 1)))
+    for text, place, colour in (("lazy", (0.8, 0.86), LAZY), ("feature", (0.8, 0.14), FEATURE)):
+        ax.text(*place, text, transform=ax.transAxes, color=colour, weight="bold", ha="center", fontsize=12,
+                path_effects=halo)
+    ax.text(0.05, 0.5, "jamming", transform=ax.transAxes, color="white", rotation=90, va="center", fontsize=11)
+    _log_widths(ax, h)
+    ax.set(yscale="log", xlim=x[[0, -1]], ylim=y[[0, -1]], title=title, xlabel="width $h$",
+           ylabel=r"output scale $\tilde\alpha = \sqrt{h}\,\alpha$")
+    ax.yaxis.set_major_locator(LogLocator(numticks=12))
+    ax.figure.colorbar(mesh, ax=ax, format=PercentFormatter(1, 1), label="ensemble test error", pad=0.02)
+    return ax
+
+
+def _hatch(ax: Axes, x: np.ndarray, y: np.ndarray, cells: np.ndarray) -> None:
+    for j, i in zip(*np.nonzero(cells), strict=True):
+        corner, size = (x[i], y[j]), (x[i + 1] - x[i], y[j + 1] - y[j])
+        ax.add_patch(plt.Rectangle(corner, *size, fill=False, hatch="////", edgecolor="white", lw=0))
+
+
+def _steps(width: xr.DataArray, h: np.ndarray, edges: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A line along the edges of the cells: it separates a width from the narrower ones, row by row."""
+    known = width.notnull().values
+    position = np.searchsorted(h, np.where(known, width.values, h[0]))
+    return np.repeat(np.where(known, edges[position], np.nan), 2), np.repeat(rows, 2)[1:-1]
+
+
+def _log_widths(ax: Axes, h: np.ndarray) -> None:
+    ax.set_xscale("log", base=2)
+    ticks = [w for w in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if h[0] <= w <= h[-1]]
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def double_descent(
+    ax: Axes, table: xr.Dataset, ensembles: xr.Dataset, *, title: str = "", colours: tuple[str, ...] = ()
+) -> Axes:
+    """Fig. 5: test error against width, one colour per alpha_tilde.
+
+    Full line with its error band: single nets, all seeds. Thin line: those that fit. Dashed: the ensemble of all seeds.
+    Vertical band: from the width at which a tenth of the seeds fit to that at which nine tenths do; line: h*.
+    """
+    colours = colours or (FEATURE, "#009E73", LAZY)
+    for colour, alpha_tilde in zip(colours, table.alpha_tilde.values, strict=False):
+        one, many = table.sel(alpha_tilde=alpha_tilde), ensembles.sel(alpha_tilde=alpha_tilde)
+        error = one.test_error.mean("seed")
+        spread = one.test_error.std("seed", ddof=1) / np.sqrt(one.sizes["seed"])
+        ax.plot(one.h, error, color=colour, marker="o", label=rf"$\tilde\alpha = {_power(alpha_tilde)}$")
+        ax.fill_between(one.h, error - spread, error + spread, color=to_rgba(colour, 0.2), lw=0)
+        ax.plot(one.h, one.test_error.where(one.N_delta == 0).mean("seed"), color=colour, lw=0.7)
+        ax.plot(one.h, many.error, color=colour, ls="--", marker="s", ms=3)
+        low, star, high = (float(jamming_width(one.N_delta, share)) for share in (0.1, 0.5, 0.9))
+        ax.axvspan(low, high, color=to_rgba(colour, 0.12), lw=0)
+        ax.axvline(star, color=colour, lw=0.8, ls=":")
+    _log_widths(ax, table.h.values)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    ax.set(title=title, xlabel="width $h$", ylabel=r"test error $\epsilon$")
+    ax.plot([], [], color="0.3", marker="o", label="single nets")
+    ax.plot([], [], color="0.3", ls="--", marker="s", ms=3, label="their ensemble")
+    ax.legend()
+    return ax
+
+
+def kernel_change(ax: Axes, table: xr.Dataset, against: str = "alpha_tilde") -> Axes:
+    """Relative change of the kernel against alpha_tilde (or "alpha"), one line per width, with the slopes -4/3 and -1."""
+    ratio = kernel_ratio(table)
+    palette = sns.color_palette("flare", len(ratio.h))
+    for colour, h in zip(palette, ratio.h.values, strict=True):
+        scale = np.sqrt(h) if against == "alpha" else 1.0
+        ax.plot(ratio.alpha_tilde / scale, ratio.sel(h=h), color=colour, marker="o", ms=3, lw=1.2, label=f"$h={h}$")
+    ax.axhline(1, color=JAMMED, lw=1)
+    label = r"$\tilde\alpha=\sqrt{h}\,\alpha$" if against == "alpha_tilde" else r"$\alpha$"
+    ax.set(xscale="log", yscale="log", xlabel=label, ylabel=r"$\|\Delta\Theta\| \,/\, \|\Theta_0\|$")
+    return ax
+
+
+def _power(value: float) -> str:
+    """A number for a formula: 4e-3 as 4 x 10^-3, 10 as 10."""
+    if 0.01 <= value < 1000:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:e}".split("e")
+    factor = "" if float(mantissa) == 1 else rf"{float(mantissa):g} \cdot "
+    return rf"{factor}10^{{{int(exponent)}}}"

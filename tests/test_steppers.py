@@ -1,0 +1,314 @@
+"""One step of each method: the velocity, the authors' rule by hand, stability functions, order of convergence."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.polynomial import Chebyshev
+from scipy.integrate import solve_ivp
+
+from lazyjam import steppers
+from lazyjam.losses import LOSSES
+from lazyjam.networks import from_function, fully_connected
+from lazyjam.steppers import METHODS, Problem, chebyshev
+from lazyjam.tangents import flatten, stack, unflatten
+
+
+def tensor(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def normal(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def make(network, loss: str, alpha: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> Problem:
+    w0 = stack([network.init(torch.Generator().manual_seed(seed)) for seed in range(len(alpha))])
+    return Problem(network, w0, x, y, LOSSES[loss], alpha, network.apply(w0, x))
+
+
+def nothing(problem: Problem) -> torch.Tensor:
+    return torch.zeros(len(problem.alpha), 0, dtype=torch.float64)
+
+
+# the flow itself -----------------------------------------------------------------------------------------------------
+
+
+def minus_gradient(problem: Problem, w: torch.Tensor) -> torch.Tensor:
+    """-(1/alpha^2) dL/dw with L = (1/P) sum_mu l(1 - y f), f = alpha (f_tilde - f_tilde_0), by autograd alone."""
+    w = w.clone().requires_grad_()
+    alpha = problem.alpha[:, None]
+    f = alpha * (problem.network.apply(unflatten(w, problem.like), problem.x) - problem.f_tilde_0)
+    energy = problem.loss.value(1 - problem.y * f).mean(1).sum()
+    return -torch.autograd.grad(energy, w)[0] / alpha**2
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("bias", [False, True])
+def test_velocity_is_minus_the_gradient_over_alpha_squared(loss, bias):
+    y = normal(9, seed=2).sign()
+    problem = make(fully_connected(4, 6, 2, bias=bias), loss, tensor(0.01, 0.7, 30.0), normal(9, 4), y)
+    start = flatten(problem.like)
+    w = start + 0.3 * normal(*start.shape, seed=3) / problem.alpha[:, None]
+    assert problem.at(start).f.eq(0).all(), "the predictor is zero before training"
+    torch.testing.assert_close(problem.at(w).v, minus_gradient(problem, w), rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(problem.at(start).v, minus_gradient(problem, start), rtol=1e-10, atol=1e-14)
+
+
+def test_a_part_of_the_batch_is_the_same_problem():
+    problem = make(fully_connected(4, 6, 2), "soft_hinge", tensor(0.1, 1.0, 10.0), normal(9, 4), normal(9).sign())
+    w, runs = flatten(problem.like) + 0.1, torch.tensor([2, 0])
+    part, whole = problem.of(runs).at(w[runs]), problem.at(w)
+    torch.testing.assert_close(part.f, whole.f[runs], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(part.v, whole.v[runs], rtol=1e-12, atol=1e-12)
+
+
+# explicit Euler: a net of three parameters, f_tilde(x) = a b x + c, written out --------------------------------------
+
+XS, YS = (1.0, -0.5), (1.0, -1.0)
+START = (0.5, -0.3, 0.2)
+
+
+def toy(alpha: float) -> Problem:
+    def apply(w, x):
+        return w["a"] * w["b"] * x[:, 0] + w["c"]
+
+    def init(generator):
+        return {name: tensor(value) for name, value in zip("abc", START, strict=True)}
+
+    x, y = tensor(*XS)[:, None], tensor(*YS)
+    return make(from_function(init, apply), "squared", tensor(alpha), x, y)
+
+
+def toy_outputs(w, alpha):
+    a, b, c = w
+    a0, b0, c0 = START
+    return [alpha * (a * b * x + c - a0 * b0 * x - c0) for x in XS]
+
+
+def toy_gradient(w, alpha):
+    """dL/dw of L = (1/2) sum_mu (1/2)(1 - y f)^2, term by term."""
+    a, b, c = w
+    pulls = [-(1 - y * f) * y * alpha / 2 for y, f in zip(YS, toy_outputs(w, alpha), strict=True)]
+    return [sum(p * b * x for p, x in zip(pulls, XS, strict=True)),
+            sum(p * a * x for p, x in zip(pulls, XS, strict=True)), sum(pulls)]
+
+
+def toy_attempt(w, alpha, dt):
+    """End of a tentative step, dgrad and dout as the authors have them (their |f - f'| is multiplied by alpha here)."""
+    g = toy_gradient(w, alpha)
+    new = [u - dt * v / alpha**2 for u, v in zip(w, g, strict=True)]
+    g_new = toy_gradient(new, alpha)
+    dgrad = sum((u - v) ** 2 for u, v in zip(g, g_new, strict=True)) / (math.hypot(*g) * math.hypot(*g_new))
+    dout = max(abs(u - v) for u, v in zip(toy_outputs(w, alpha), toy_outputs(new, alpha), strict=True))
+    return new, dgrad, dout
+
+
+@pytest.mark.parametrize("alpha, bound", [(3.0, "dgrad"), (0.02, "dout")])
+def test_euler_accepts_and_rejects_as_by_hand(alpha, bound):
+    problem = toy(alpha)
+    w, dt, decisions = list(START), 0.4, []
+    point = problem.at(tensor(*w)[None])
+    for _ in range(120):
+        step = METHODS["euler"].step(problem, point, tensor(dt), nothing(problem), 1.0)
+        proposed = METHODS["euler"].next_dt(tensor(dt), step.error).item()
+        new, dgrad, dout = toy_attempt(w, alpha, dt)
+        decisions.append((dgrad < 1e-4 and dout < 0.1, "dgrad" if dgrad / 1e-4 > dout / 0.1 else "dout"))
+        if decisions[-1][0]:
+            w, point = new, step.point
+            dt = dt * 1.1 if dgrad < 0.5e-4 and dout < 0.05 else dt
+        else:
+            dt = dt / 10
+        assert (step.error.item() <= 1) == decisions[-1][0]
+        assert proposed == pytest.approx(dt, rel=1e-12)
+        torch.testing.assert_close(point.w[0], tensor(*w), rtol=1e-11, atol=1e-13)
+    outcomes = {decision for decision, _ in decisions}
+    assert outcomes == {True, False} and bound in {limit for decision, limit in decisions if not decision}
+
+
+@pytest.mark.parametrize("alpha", [3.0, 0.02])
+def test_euler_draws_the_line_where_the_authors_do(alpha):
+    low, high = 1e-9, 1e3
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        _, dgrad, dout = toy_attempt(START, alpha, middle)
+        low, high = (middle, high) if dgrad < 1e-4 and dout < 0.1 else (low, middle)
+    problem = toy(alpha)
+    point = problem.at(tensor(*START)[None])
+    for dt, accepted in ((low * (1 - 1e-6), True), (low * (1 + 1e-6), False)):
+        error = METHODS["euler"].step(problem, point, tensor(dt), nothing(problem), 1.0).error
+        assert (error.item() <= 1) == accepted and error.item() == pytest.approx(1, abs=1e-4)
+
+
+def test_euler_changes_its_step_as_the_authors_do():
+    proposed = METHODS["euler"].next_dt(tensor(2.0, 2.0, 2.0, 2.0, 2.0), tensor(0.499, 0.5, 0.9, 1.0, 1.0001))
+    torch.testing.assert_close(proposed, tensor(2.2, 2.0, 2.0, 2.0, 0.2))
+
+
+def test_euler_refuses_a_bound_met_exactly():
+    """The authors accept what is strictly smaller."""
+    one = from_function(lambda generator: {"a": tensor(0.0)}, lambda w, x: w["a"] * x[:, 0])
+    problem = make(one, "hinge", tensor(1.0), tensor(1.0)[:, None], tensor(1.0))  # a' = 1 until the margin
+    point = problem.at(tensor(0.0)[None])
+    errors = [METHODS["euler"].step(problem, point, tensor(dt), nothing(problem), 1.0).error.item()
+              for dt in (0.1, 0.1 * (1 - 1e-14))]
+    assert errors[0] > 1 >= errors[1]
+
+
+def test_tolerance_of_euler_scales_the_change_of_the_gradient_and_of_the_predictor():
+    for alpha, power in ((3.0, 2), (0.02, 1)):  # limited by dgrad, a square, and by dout
+        problem = toy(alpha)
+        point = problem.at(tensor(*START)[None])
+        dt = tensor(0.05)
+        errors = [METHODS["euler"].step(problem, point, dt, nothing(problem), tol).error for tol in (1.0, 0.1)]
+        assert (errors[1] / errors[0]).item() == pytest.approx(10**power, rel=1e-9)
+
+
+# stability functions: f_tilde(x) = w x with orthogonal patterns is a linear flow Delta_mu' = -lambda_mu Delta_mu -----
+
+
+def linear(rates: torch.Tensor) -> Problem:
+    """One run whose flow has the given rates: |x_mu|^2 / P = rate."""
+    d = len(rates)
+    network = from_function(
+        lambda generator: {"a": torch.randn(d, generator=generator, dtype=torch.float64)}, lambda w, x: w["a"] @ x.T
+    )
+    return make(network, "squared", tensor(0.3), torch.diag((rates * d).sqrt()), tensor(*[(-1.0) ** i for i in range(d)]))
+
+
+def amplification(method: str, rates: torch.Tensor, dt: float) -> torch.Tensor:
+    problem = linear(rates)
+    point = problem.at(flatten(problem.like))
+    new = METHODS[method].step(problem, point, tensor(dt), nothing(problem), 1.0).point
+    return (1 - problem.y * new.f)[0]
+
+
+def rkc_polynomial(s: int, z: np.ndarray) -> np.ndarray:
+    """a_s + b_s T_s(w0 + w1 z), eq. 2.1 of Sommeijer, Shampine, Verwer (1998)."""
+    T = Chebyshev.basis(s)
+    w0 = 1 + 2 / 13 / s**2
+    w1 = T.deriv(1)(w0) / T.deriv(2)(w0)
+    b = T.deriv(2)(w0) / T.deriv(1)(w0) ** 2
+    return 1 - b * T(w0) + b * T(w0 + w1 * z)
+
+
+def rkc_recurrence(s: int, z: np.ndarray) -> np.ndarray:
+    table = chebyshev(s).numpy()
+    before, now = np.ones_like(z), 1 + table[1, 2] * z
+    for mu, nu, mu_tilde, gamma_tilde in table[2:]:
+        before, now = now, (1 - mu - nu) + mu * now + nu * before + mu_tilde * z * now + gamma_tilde * z
+    return now
+
+
+@pytest.mark.parametrize("s", [2, 3, 5, 20, 100, 250])
+def test_chebyshev_coefficients(s):
+    z = -np.linspace(0, 0.65 * (s**2 - 1), 20_001)
+    R = rkc_recurrence(s, z)
+    if s <= 20:  # numpy's own basis loses digits beyond
+        np.testing.assert_allclose(R, rkc_polynomial(s, z), atol=1e-9)
+    assert np.abs(R).max() <= 1 + 1e-12, "stable on the interval that the step size assumes"
+    assert np.abs(R[z < -1.5]).max() < 0.97, "and damped"
+    assert abs(rkc_recurrence(s, np.array([-0.68 * s**2]))[0]) > 1 or s < 5, "which is nearly all there is"
+    small = np.array([1e-2, 5e-3])
+    defect = np.abs(rkc_recurrence(s, -small) - (1 - small + small**2 / 2))
+    assert (defect < small**3 / 5).all() and defect[0] / defect[1] == pytest.approx(8, rel=0.02), "second order"
+
+
+def test_rkc_step_is_its_polynomial():
+    rates, dt = tensor(0.01, 0.7, 3.0, 40.0), 2.5
+    s = 1 + math.floor(math.sqrt(1 + 1.54 * dt * 1.3 * 40))
+    problem = linear(rates)
+    step = METHODS["rkc"].step(problem, problem.at(flatten(problem.like)), tensor(dt), nothing(problem), 1.0)
+    expected = rkc_polynomial(s, -dt * rates.numpy())
+    np.testing.assert_allclose((1 - problem.y * step.point.f)[0].numpy(), expected, atol=1e-10)
+    assert step.cost.gradients.item() == s + 2 + 36, "stages, two products for the estimate, twelve rounds of three"
+    assert step.memory.shape == (1, 4), "the vector of the largest rate, for the next step"
+    assert (step.memory[0].abs() / step.memory.norm())[3] > 0.999
+
+
+def test_rkc_refuses_a_step_beyond_its_stages_and_proposes_a_shorter_one(monkeypatch):
+    monkeypatch.setattr(steppers, "MAX_STAGES", 5)
+    problem, dt = linear(tensor(0.01, 100.0)), tensor(3.0)
+    point = problem.at(flatten(problem.like))
+    for _ in range(20):
+        step = METHODS["rkc"].step(problem, point, dt, nothing(problem), 1e6)
+        if step.error.item() <= 1:
+            break
+        shorter = METHODS["rkc"].next_dt(dt, step.error)
+        assert shorter < dt
+        dt = shorter
+    assert 0.05 < dt.item() * 130 / (0.649 * 24) <= 1
+
+
+def test_implicit_step_is_its_stability_function(monkeypatch):
+    rates, dt = tensor(0.6, 2.0, 50.0, 1e7), 1.0
+    z = dt * rates
+    expected = 2 / (1 + z / 2) ** 2 - 1 / (1 + z)
+    torch.testing.assert_close(amplification("implicit", rates, dt), expected, rtol=0, atol=1e-8)
+    monkeypatch.setattr(steppers, "MAX_DENSE", 0)  # in function space
+    torch.testing.assert_close(amplification("implicit", rates, dt), expected, rtol=0, atol=1e-8)
+
+
+def test_wide_implicit_leaves_slow_patterns_explicit(monkeypatch):
+    monkeypatch.setattr(steppers, "MAX_DENSE", 0)
+    z = tensor(0.1, 0.3, 50.0)  # the first two add up to less than one half
+    expected = torch.where(z < 1, 1 - z + z**2 / 2, 2 / (1 + z / 2) ** 2 - 1 / (1 + z))
+    torch.testing.assert_close(amplification("implicit", z, 1.0), expected, rtol=0, atol=1e-10)
+
+
+# order of convergence ------------------------------------------------------------------------------------------------
+
+
+def smooth_problem(h: int) -> Problem:
+    return make(fully_connected(3, h, 2, "tanh"), "squared", tensor(0.25), normal(8, 3), normal(8, seed=2).sign())
+
+
+def exact(problem: Problem, T: float) -> torch.Tensor:
+    """Predictor at time T by a high-order method of scipy on the gradient that autograd gives."""
+    def rhs(t, w):
+        return minus_gradient(problem, torch.from_numpy(w)[None])[0].numpy()
+
+    w = solve_ivp(rhs, (0, T), flatten(problem.like)[0].numpy(), method="DOP853", rtol=1e-11, atol=1e-12).y[:, -1]
+    return problem.at(torch.from_numpy(w)[None]).f
+
+
+def march(problem: Problem, method: str, T: float, steps: int) -> torch.Tensor:
+    point, memory = problem.at(flatten(problem.like)), nothing(problem)
+    for _ in range(steps):
+        step = METHODS[method].step(problem, point, tensor(T / steps), memory, 1.0)
+        point, memory = step.point, step.memory
+    return point.f
+
+
+@pytest.mark.parametrize(
+    "method, h, order", [("euler", 5, 1), ("rkc", 5, 2), ("implicit", 5, 2), ("implicit", 25, 2), ("rkc", 25, 2)]
+)
+def test_order_of_convergence(method, h, order):
+    """h = 25 has more than 600 parameters: the Gauss-Newton part alone in function space, and still second order."""
+    problem, T = smooth_problem(h), 4.0
+    f, counts = exact(problem, T), np.array([20, 40, 80, 160])
+    errors = np.array([(march(problem, method, T, n) - f).abs().max().item() for n in counts.tolist()])
+    assert f.abs().max() > 0.4 and errors[0] > 1e-7, "something happened"
+    slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
+    assert slope == pytest.approx(order, abs=0.3), (slope, errors)
+
+
+@pytest.mark.parametrize("method", ["rkc", "implicit"])
+def test_estimated_error_is_of_third_order_and_of_the_size_of_the_true_one(method):
+    problem = smooth_problem(5)
+    point = problem.at(flatten(problem.like))
+    estimates, truths = [], []
+    for dt in (0.02, 0.01, 0.005):
+        step = METHODS[method].step(problem, point, tensor(dt), nothing(problem), 1.0)
+        estimates.append(step.error.item())
+        truths.append(((step.point.f - exact(problem, dt)).abs() / (1 + step.point.f.abs())).max().item())
+    for series in (estimates, truths):
+        slopes = np.diff(np.log(series)) / math.log(0.5)
+        assert slopes == pytest.approx([3, 3], abs=0.3), series
+    assert 0.3 < estimates[-1] / truths[-1] < 10
+
+
+def test_second_order_controller():
+    dt = METHODS["rkc"].next_dt(tensor(1.0, 1.0, 1.0, 1.0), tensor(0.0, 1.0, 8.0, math.inf))
+    torch.testing.assert_close(dt, tensor(3.0, 0.8, 0.4, 0.1))
