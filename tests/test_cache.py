@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from lazyjam import cache as cache_module
+from lazyjam import records
 from lazyjam.cache import Cache, Record, key
 
 FLIPS = 200
@@ -70,7 +71,7 @@ def archive(members: dict[str, bytes], compression=zipfile.ZIP_STORED) -> bytes:
 
 
 def hostile(meta=(), compression=zipfile.ZIP_STORED, **members: bytes) -> bytes:
-    head = {"key": K, "version": cache_module.VERSION, "meta": {}, **dict(meta)}
+    head = {"key": K, "version": records.VERSION, "meta": {}, **dict(meta)}
     return archive({"meta.json": json.dumps(head).encode(), **members}, compression)
 
 
@@ -127,7 +128,7 @@ def test_key_ignores_order_and_feels_every_field():
 
 
 def test_key_feels_the_version(monkeypatch):
-    monkeypatch.setattr(cache_module, "VERSION", cache_module.VERSION + 1)
+    monkeypatch.setattr(records, "VERSION", records.VERSION + 1)
     assert key(FIELDS) != K
 
 
@@ -196,7 +197,7 @@ def test_a_key_is_a_key(tmp_path, bad):
 
 
 def test_too_large_a_record_is_refused_before_it_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache_module, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(records, "MAX_FILE_BYTES", 1000)
     with pytest.raises(ValueError, match="at most 1000 bytes, got"):
         Cache(tmp_path).put(K, RECORD)
     assert list(tmp_path.iterdir()) == []
@@ -216,7 +217,7 @@ def test_ls(tmp_path):
 def test_another_version_is_not_used_and_is_no_damage(tmp_path, monkeypatch):
     cache = Cache(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(cache_module, "VERSION", 99)
+        patch.setattr(records, "VERSION", 99)
         cache.put(K, RECORD)
         cache.put(K2, RECORD)
         cache.pack([K], "future")
@@ -365,7 +366,7 @@ def test_a_file_too_large_is_not_read(tmp_path, monkeypatch):
     cache = Cache(tmp_path)
     cache.put(K, RECORD)
     cache.pack([K], "one")
-    monkeypatch.setattr(cache_module, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(records, "MAX_FILE_BYTES", 1000)
     with pytest.warns(UserWarning, match="larger than 1000 bytes"):
         assert Cache(tmp_path).get(K) is None
 
@@ -438,8 +439,8 @@ def test_packed_records_are_read_fast(tmp_path):
     cache = Cache(tmp_path)
     data = {f"c{i}": np.array(float(i)) for i in range(20)}
     keys = [key({"i": i}) for i in range(500)]
-    members = {f"{k}.npz": cache_module._encode(k, Record({"versions": dict.fromkeys(data, 1)}, data)) for k in keys}
-    (tmp_path / "many.zip").write_bytes(cache_module._zip(members, zipfile.ZIP_DEFLATED))
+    members = {f"{k}.npz": records.encode(k, Record({"versions": dict.fromkeys(data, 1)}, data)) for k in keys}
+    (tmp_path / "many.zip").write_bytes(records.archive(members, zipfile.ZIP_DEFLATED))
     start = time.process_time()
     assert all(cache.get(k).columns == data for k in keys)
     assert time.process_time() - start < 2  # about 0.1 s; numpy.load alone would take five times that
@@ -448,11 +449,11 @@ def test_packed_records_are_read_fast(tmp_path):
 # -- kills, other processes, full disks --------------------------------------------------------------------------------
 
 WRITER = """
-import importlib.util, random, sys
-spec = importlib.util.spec_from_file_location("cache", sys.argv[1])  # without the rest of the library, which is slow
-sys.modules["cache"] = cache = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cache)
+import random, sys, types
+sys.modules["lazyjam"] = package = types.ModuleType("lazyjam")  # without the rest of the library, which is slow
+package.__path__ = [sys.argv[1]]
 import numpy as np
+from lazyjam import cache
 c, who, n, seed = cache.Cache(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 keys = [cache.key({"i": i}) for i in range(40)]
 rng = random.Random(seed)
@@ -465,7 +466,7 @@ for _ in range(n):
 
 
 def start_writer(folder, who, n, seed=0):
-    arguments = [cache_module.__file__, str(folder), str(who), str(n), str(seed)]
+    arguments = [os.path.dirname(cache_module.__file__), str(folder), str(who), str(n), str(seed)]
     command = [sys.executable, "-W", "error", "-c", WRITER, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from lazyjam import data
+from lazyjam import archives, data, preprocessing, sources
 from lazyjam.data import DATASETS, check, load
 
 GOOD = dict(dataset="digits", P=100, P_test=100, P_kernel=0, d=10, preprocessing="pca", pca_on="pool")
@@ -138,17 +138,17 @@ def test_whitened_pca_agrees_with_an_svd():
 @pytest.mark.parametrize("fit", ["pca", "pca_whitened"])
 def test_the_largest_entry_of_a_component_is_positive(fit, monkeypatch):
     x = load_digits().data
-    before = data.PREPROCESSING[fit](x, 10)(x)
-    eigh = data.scipy.linalg.eigh
+    before = preprocessing.PREPROCESSING[fit](x, 10)(x)
+    eigh = preprocessing.scipy.linalg.eigh
     flip = lambda *args, **kwargs: (eigh(*args, **kwargs)[0], -eigh(*args, **kwargs)[1])  # noqa: E731
-    monkeypatch.setattr(data.scipy.linalg, "eigh", flip)
-    np.testing.assert_array_equal(data.PREPROCESSING[fit](x, 10)(x), before)
+    monkeypatch.setattr(preprocessing.scipy.linalg, "eigh", flip)
+    np.testing.assert_array_equal(preprocessing.PREPROCESSING[fit](x, 10)(x), before)
 
 
 def test_components_of_a_pool_in_chunks_are_those_of_the_pool(monkeypatch):
     whole = data._features("digits", (), "pca", 10)[0]
     data._features.cache_clear()
-    monkeypatch.setattr(data, "CHUNK", 100)
+    monkeypatch.setattr(preprocessing, "CHUNK", 100)
     np.testing.assert_allclose(data._features("digits", (), "pca", 10)[0], whole, rtol=0, atol=1e-11)
 
 
@@ -367,11 +367,11 @@ def test_a_damaged_idx_file_is_named(mnist, kind):
 
 def test_an_idx_file_begins_with_its_magic_number():
     blobs = [idx(np.zeros((2, 2, 2))), idx(np.zeros(2)), idx(np.zeros((2, 2, 2))), idx(np.zeros(2))]
-    assert data._read_idx(tuple(blobs))[0].shape == (4, 4)
+    assert archives.read_idx(tuple(blobs))[0].shape == (4, 4)
     with pytest.raises(ValueError, match="magic number of an IDX file"):
-        data._read_idx((b"\x89PNG" + blobs[0][4:], *blobs[1:]))
+        archives.read_idx((b"\x89PNG" + blobs[0][4:], *blobs[1:]))
     with pytest.raises(ValueError):
-        data._read_idx((blobs[0][:-1], *blobs[1:]))
+        archives.read_idx((blobs[0][:-1], *blobs[1:]))
 
 
 def test_a_changed_file_is_not_served_from_memory(tmp_path):
@@ -411,7 +411,7 @@ def test_the_binary_cifar_archive(tmp_path, monkeypatch):
     put_cifar(tmp_path / "data", monkeypatch, blob)
     split = load("cifar10", 20, 40, 3072, 0, preprocessing="none")
     assert split.checksum == sha256(blob)
-    pixels, labels, _ = data._images("cifar10", data._stamps("cifar10", DATASETS["cifar10"]))
+    pixels, labels, _ = data._images("cifar10", sources.stamps("cifar10", DATASETS["cifar10"]))
     expected = np.frombuffer(b"".join([*batches.values(), cifar_records(10, 6)]), np.uint8).reshape(60, 3073)
     np.testing.assert_array_equal(pixels, expected[:, 1:])
     np.testing.assert_array_equal(labels, expected[:, 0])
@@ -458,7 +458,7 @@ def cifar_jpeg(tmp_path, monkeypatch):
 
 def test_the_jpeg_copy_of_cifar_in_the_order_of_its_names(cifar_jpeg):
     plain = cifar_jpeg({"top/readme.txt": b"ignored"})
-    pixels, labels, checksum = data._images("cifar10_jpeg", data._stamps("cifar10_jpeg", DATASETS["cifar10_jpeg"]))
+    pixels, labels, checksum = data._images("cifar10_jpeg", sources.stamps("cifar10_jpeg", DATASETS["cifar10_jpeg"]))
     names = sorted(plain)
     expected = np.array([plain[name].transpose(2, 0, 1).ravel() for name in names]).astype(int)
     assert np.abs(pixels - expected).max() <= 3
@@ -479,8 +479,8 @@ def test_the_jpeg_copy_of_cifar_in_the_order_of_its_names(cifar_jpeg):
     ],
 )
 def test_a_hostile_jpeg_archive_is_refused(cifar_jpeg, monkeypatch, extra, reason):
-    bounded = data._Bounded
-    monkeypatch.setattr(data, "_Bounded", lambda stream, left: bounded(stream, min(left, 2**19)))
+    bounded = archives._Bounded
+    monkeypatch.setattr(archives, "_Bounded", lambda stream, left: bounded(stream, min(left, 2**19)))
     cifar_jpeg(extra)
     with pytest.raises(
         ValueError, match=rf"cifar-10-images.tar.xz is damaged \(.*{reason}.*\): delete it and download"
@@ -558,7 +558,7 @@ def test_slow_features_are_kept_and_a_damaged_copy_is_not_used(mnist, monkeypatc
 
     data._features.cache_clear()
     with monkeypatch.context() as without_reader:
-        without_reader.setattr(data, "_read", None)
+        without_reader.setattr(sources, "read", None)
         assert same(load("mnist", 20, 20, 5, 0).train, fresh.train)
 
     for spoiled in (kept.read_bytes()[:-100], kept.read_bytes()[:200] + b"!" + kept.read_bytes()[201:], b""):
@@ -651,6 +651,6 @@ REAL = os.environ.get("LAZYJAM_DATA", "")
 @pytest.mark.skipif(not Path(REAL, "mnist", "train-images-idx3-ubyte.gz").is_file(), reason="needs LAZYJAM_DATA/mnist")
 def test_real_mnist(monkeypatch):
     monkeypatch.setenv("LAZYJAM_DATA", REAL)
-    _, labels, checksum = data._images("mnist", data._stamps("mnist", DATASETS["mnist"]))
+    _, labels, checksum = data._images("mnist", sources.stamps("mnist", DATASETS["mnist"]))
     assert checksum == "b2d8f5bf39174ee5ffeefa97e42d673c35432b411bb5d1f74fbbeddae7f1690a"
     assert len(data._balanced_order(labels, 0)) == DATASETS["mnist"].size

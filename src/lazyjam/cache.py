@@ -1,70 +1,34 @@
 """Results on disk, addressed by what they are the result of: loose records and packs of them.
 
-The only module that knows the disk format, and it knows neither torch nor physics. Like git, a cache has
+With records.py, which turns one record into bytes and back, the only module that knows the disk format; it knows
+neither torch nor physics. Like git, a cache has
 
 * loose records, `loose/ab/<key>.npz`: one file per run, written whole or not at all, by any number of processes;
 * packs, `<name>.zip`: many records in one file, which is what is committed.
 
-A record is a `.npz` that `numpy.load` reads: `<column>.npy` for each column and `meta.json`, uncompressed. Every file
-ends with the SHA-256 of all bytes before it (as the comment of the ZIP), so that one flipped bit anywhere is found.
-Nothing is ever unpickled or extracted. A damaged record is named in a warning, set aside, and counts as missing.
+A damaged record is named in a warning, set aside, and counts as missing.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import math
 import os
 import re
-import struct
 import time
 import uuid
 import warnings
 import zipfile
-import zlib
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from functools import lru_cache, partial, reduce
+from functools import partial, reduce
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from . import records
+from .records import Record as Record
+from .records import key as key
 
-VERSION = 1  # part of every key: raise it when old results must not be used any more
-MAX_FILE_BYTES = 64 * 2**20  # what is or claims to be larger is refused before it is read
 MAX_PACK_BYTES = 8 * 10**6  # packs are committed
-PLAIN_KINDS = "biufcSU"  # of dtypes; an object array would be a pickle
 STALE_SECONDS = 3600  # a temporary file older than this was left by a killed process
-
-
-class Record(NamedTuple):
-    """The result of one run: `meta`, any JSON-able dict, and `columns`, arrays of any shape by name.
-
-    `meta["versions"]`, where it is present, maps names of columns to ints, and is merged column by column.
-    """
-
-    meta: dict[str, Any]
-    columns: dict[str, np.ndarray]
-
-
-def key(fields: dict[str, Any]) -> str:
-    """The address of a result: 32 hex digits of the SHA-256 of VERSION and `fields` as canonical JSON.
-
-    Floats count by their repr, so 1 and 1.0 differ; infinity is allowed.
-    Raises ValueError for a NaN (it equals nothing, so it addresses nothing) and for a field called `version`.
-    """
-    if "version" in fields:
-        raise ValueError("a field cannot be called 'version', which is the cache's own: rename it.")
-    text = json.dumps({"version": VERSION, **fields}, sort_keys=True, separators=(",", ":"))
-
-    def constant(name: str) -> None:
-        if name == "NaN":
-            raise ValueError(f"the fields of a key must equal themselves, got NaN in {fields}.")
-
-    json.loads(text, parse_constant=constant)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class Cache:
@@ -90,7 +54,7 @@ class Cache:
         """
         holders = [pack for pack in self._packs() if key in pack.members]
         found = [record for holder in [*holders, None] if (record := self._load(key, holder))]
-        return reduce(_overlay, found) if found else None
+        return reduce(records.overlay, found) if found else None
 
     def put(self, key: str, record: Record) -> None:
         """Write a loose record, whole or not at all, keeping the columns that the loose one has and this one lacks.
@@ -99,7 +63,7 @@ class Cache:
         column whose name is no identifier or whose dtype is not plain, and a key that is none.
         """
         old = self._load(key, None)
-        self._write(self._path(key), _encode(key, _overlay(old, record) if old else record))
+        self._write(self._path(key), records.encode(key, records.overlay(old, record) if old else record))
 
     def __contains__(self, key: str) -> bool:
         """Whether a file holds the key; only `get` tells whether the record is sound."""
@@ -120,13 +84,14 @@ class Cache:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a pack says of itself is in the list that is returned
             packs = Cache(self.folder)._packs()
-        records = [(f"{p.path.name}/{k}.npz", k, partial(p.read, k)) for p in packs for k in p.members]
-        records += [(str(path.relative_to(self.folder)), path.stem, partial(_bytes, path)) for path in self._files()]
+        entries = [(f"{p.path.name}/{k}.npz", k, partial(p.read, k)) for p in packs for k in p.members]
+        for path in self._files():
+            entries.append((str(path.relative_to(self.folder)), path.stem, partial(records.read_file, path)))
         sound, damaged = set(), [p.path.name for p in packs if p.fault]
-        for name, k, read in records:
+        for name, k, read in entries:
             try:
-                sound |= {k} if _decode(k, read) else set()
-            except _Damaged:
+                sound |= {k} if records.decode(k, read) else set()
+            except records.Damaged:
                 damaged.append(name)
         return len(sound), damaged
 
@@ -142,8 +107,8 @@ class Cache:
             record = self.get(k)
             if record is None:
                 raise ValueError(f"cannot pack {name!r}: there is no sound record {k}, so compute it first.")
-            members[f"{k}.npz"] = _encode(k, _without(record, drop))
-        data = _zip(members, zipfile.ZIP_DEFLATED)
+            members[f"{k}.npz"] = records.encode(k, records.without(record, drop))
+        data = records.archive(members, zipfile.ZIP_DEFLATED)
         if len(data) > MAX_PACK_BYTES:
             raise ValueError(f"a pack has at most {MAX_PACK_BYTES} bytes, got {len(data)}: drop columns or split it.")
         self._write(path := self.folder / f"{name}.zip", data)
@@ -161,20 +126,20 @@ class Cache:
             mine, theirs = self.get(k), other.get(k)
             if mine and theirs:
                 old, new = (record.meta.get("versions", {}) for record in (mine, theirs))
-                theirs = _without(theirs, {c for c in mine.columns if old.get(c, 0) >= new.get(c, 0)})
+                theirs = records.without(theirs, {c for c in mine.columns if old.get(c, 0) >= new.get(c, 0)})
             if theirs and (theirs.columns or not mine):
                 self.put(k, theirs)
                 brought += 1
         return brought
 
     def _path(self, key: str) -> Path:
-        if not _is_key(key):
+        if not records.is_key(key):
             raise ValueError(f"a key has 32 hex digits, got {key!r}.")
         return self.folder / "loose" / key[:2] / f"{key}.npz"
 
     def _files(self) -> list[Path]:
         found = sorted(self.folder.glob("loose/*/*.npz"))
-        return [path for path in found if _is_key(path.stem) and path.parent.name == path.stem[:2]]
+        return [path for path in found if records.is_key(path.stem) and path.parent.name == path.stem[:2]]
 
     def _packs(self) -> list[_Pack]:
         """The packs, sorted by name; those that are new or have changed since the last call are read."""
@@ -195,10 +160,10 @@ class Cache:
         """The record in a pack, or the loose one; None where there is none or where it is damaged."""
         path = self._path(key)
         try:
-            return _decode(key, partial(pack.read, key) if pack else partial(_bytes, path))
+            return records.decode(key, partial(pack.read, key) if pack else partial(records.read_file, path))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except _Damaged as fault:
+        except records.Damaged as fault:
             if pack:
                 pack.members.pop(key, None)
                 self._report(f"{pack.path.name}/{key}.npz", f"{fault}; it is not used")
@@ -232,20 +197,17 @@ class Cache:
                 temporary.unlink()
 
 
-class _Damaged(Exception):
-    """What is wrong with some bytes, as the end of a sentence."""
-
-
 class _Pack:
     """A pack, held in memory as it was on disk when its (mtime, size, inode) was `stamp`."""
 
     def __init__(self, path: Path, stamp: tuple[int, int, int]):
         self.path, self.stamp, self.fault, self.members = path, stamp, None, {}
         try:
-            self.data = _bytes(path)
-            infos = _directory(self.data)
-            self.members = {k: info for name, info in infos.items() if _is_key(k := name[:-4]) and name[-4:] == ".npz"}
-            _check_seal(self.data)
+            self.data = records.read_file(path)
+            infos = records.directory(self.data)
+            stems = {name[:-4]: info for name, info in infos.items() if name.endswith(".npz")}
+            self.members = {k: info for k, info in stems.items() if records.is_key(k)}
+            records.check_seal(self.data)
             if len(self.members) < len(infos):
                 raise ValueError("it holds more than records")
         except OSError:
@@ -254,125 +216,4 @@ class _Pack:
             self.fault = f"{error}"
 
     def read(self, key: str) -> bytes:
-        return _member(self.data, self.members[key])
-
-
-def _bytes(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
-            raise _Damaged(f"it is larger than {MAX_FILE_BYTES} bytes")
-        return file.read()
-
-
-def _is_key(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{32}", text) is not None
-
-
-def _overlay(old: Record, new: Record) -> Record:
-    versions = {**old.meta.get("versions", {}), **new.meta.get("versions", {})}
-    meta = {**old.meta, **new.meta, **({"versions": versions} if versions else {})}
-    return Record(meta, {**old.columns, **new.columns})
-
-
-def _without(record: Record, drop: Container[str]) -> Record:
-    meta = dict(record.meta)
-    if "versions" in meta:
-        meta["versions"] = {name: version for name, version in meta["versions"].items() if name not in drop}
-    return Record(meta, {name: column for name, column in record.columns.items() if name not in drop})
-
-
-def _encode(key: str, record: Record) -> bytes:
-    head = {"key": key, "version": VERSION, "meta": record.meta}
-    members = {"meta.json": json.dumps(head, sort_keys=True).encode()}
-    for name, column in record.columns.items():
-        array = np.asarray(column, order="C")
-        if not (name.isidentifier() and name.isascii()):
-            raise ValueError(f"a column's name must be a plain identifier, got {name!r}.")
-        if array.dtype.kind not in PLAIN_KINDS:
-            raise ValueError(f"a column holds bools, numbers or strings, got dtype {array.dtype} in {name!r}.")
-        np.lib.format.write_array(buffer := io.BytesIO(), array, version=(1, 0), allow_pickle=False)
-        members[f"{name}.npy"] = buffer.getvalue()
-    data = _zip(members, zipfile.ZIP_STORED)
-    if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"a record has at most {MAX_FILE_BYTES} bytes, got {len(data)}: store smaller columns.")
-    return data
-
-
-def _decode(key: str, read: Callable[[], bytes]) -> Record | None:
-    """The record in what `read` returns, or None if another VERSION wrote it.
-
-    Raises _Damaged for anything that `_encode` cannot have written.
-    """
-    try:
-        _check_seal(data := read())
-        infos = _directory(data)
-        if sum(info.file_size for info in infos.values()) > len(data):
-            raise ValueError("its members are larger than itself")  # compressed or overlapping: a bomb
-        head = json.loads(_member(data, infos.pop("meta.json")))
-        if head["version"] != VERSION:
-            return None
-        if head["key"] != key:
-            raise ValueError(f"it is the record of {head['key']!r}")
-        if not isinstance(head["meta"].get("versions", {}), dict):
-            raise ValueError("its versions are no dict")
-        if not all(name[:-4].isidentifier() and name[-4:] == ".npy" for name in infos):
-            raise ValueError(f"it holds more than columns, got {sorted(infos)}")
-        return Record(head["meta"], {name[:-4]: _array(_member(data, info)) for name, info in infos.items()})
-    except OSError:  # nothing was read, so nothing is damaged
-        raise
-    except Exception as error:  # the parsers raise almost anything on hostile bytes
-        raise _Damaged(f"{error}") from error
-
-
-def _array(data: bytes) -> np.ndarray:
-    """The array in a .npy file, several times faster than numpy.load."""
-    start = 10 + int.from_bytes(data[8:10], "little")
-    shape, dtype = _npy_header(data[:start])
-    if len(data) - start != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"it has {len(data) - start} bytes for an array {dtype} of shape {shape}")
-    return np.ndarray(shape, dtype, data, start).copy()
-
-
-@lru_cache(maxsize=1024)
-def _npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype]:
-    file = io.BytesIO(head)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("an array is of an unknown format")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    if fortran_order or dtype.kind not in PLAIN_KINDS:
-        raise ValueError(f"an array is not plain: {dtype}")
-    return shape, dtype
-
-
-def _zip(members: dict[str, bytes], compression: int) -> bytes:
-    """A sealed archive, the same bytes for the same members."""
-    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
-        archive.comment = bytes(64)  # where the seal goes
-        for name in sorted(members):
-            info = zipfile.ZipInfo(name)  # of 1980-01-01
-            info.create_system, info.compress_type = 3, compression
-            archive.writestr(info, members[name], compresslevel=9)
-    data = buffer.getvalue()[:-64]
-    return data + hashlib.sha256(data).hexdigest().encode()
-
-
-def _check_seal(data: bytes) -> None:
-    if hashlib.sha256(data[:-64]).hexdigest().encode() != data[-64:]:
-        raise ValueError("its checksum is not that of its bytes")
-
-
-def _directory(data: bytes) -> dict[str, zipfile.ZipInfo]:
-    return zipfile.ZipFile(io.BytesIO(data)).NameToInfo
-
-
-def _member(data: bytes, info: zipfile.ZipInfo) -> bytes:
-    """The bytes of a member, faster than ZipFile.read, and never more than it says that it has."""
-    start = info.header_offset + 30 + sum(struct.unpack_from("<HH", data, info.header_offset + 26))
-    found = data[start : start + info.compress_size]
-    if info.file_size > MAX_FILE_BYTES:
-        raise ValueError("a member is too large")
-    if info.compress_type == zipfile.ZIP_DEFLATED:
-        found = zlib.decompressobj(-15).decompress(found, info.file_size + 1)
-    if len(found) != info.file_size or zlib.crc32(found) != info.CRC:
-        raise ValueError("a member is not what the directory says")
-    return found
+        return records.member(self.data, self.members[key])

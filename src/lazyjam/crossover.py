@@ -4,13 +4,13 @@ import numpy as np
 import xarray as xr
 
 from .fits import crossing
+from .jamming import fitted_share
 
 
 def kernel_ratio(table: xr.Dataset) -> xr.DataArray:
     """||dTheta|| / ||Theta_0||, geometric mean over the seeds that fit; NaN where fewer than half do."""
-    fits = table.N_delta == 0
-    logs = np.log10(table.kernel_change).where(fits).mean("seed")
-    return (10**logs).where(fits.mean("seed") >= 0.5).rename("kernel_ratio")
+    logs = np.log10(table.kernel_change).where(table.N_delta == 0).mean("seed")
+    return (10**logs).where(fitted_share(table.N_delta) >= 0.5).rename("kernel_ratio")
 
 
 def crossover(table: xr.Dataset, level: float = 1.0) -> xr.DataArray:

@@ -9,7 +9,7 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from functools import cache as memoize
@@ -184,11 +184,13 @@ def train(
     method: str | None = None,
     tol: float | None = None,
     max_gradients: int = MAX_GRADIENTS,
+    init: Callable[[Params], Params] | None = None,
 ) -> Trained:
     """Train a batch of runs that differ in alpha_tilde, t_max and seed alone, by gradient flow.
 
     method: a name in METHODS (None: `default_method`), tol: its tolerance. These are how, not what: they are recorded
-    with the result but are no part of its key. Raises ValueError for setups that do not fit in one batch.
+    with the result but are no part of its key. init: what to make of the weights that a run drew before it starts, e.g.
+    disturb them. Raises ValueError for setups that do not fit in one batch.
     """
     first = setups[0]
     if any(_batch_of(setup) != _batch_of(first) for setup in setups):
@@ -198,6 +200,8 @@ def train(
     data = datasets.Data(*(datasets.Split(*(part.to(device) for part in split)) for split in data[:3]), data.checksum)
     network, method = first.network, method or default_method(first)
     runs = [network.init(torch.Generator().manual_seed(setup.seed)) for setup in setups]
+    if init is not None:
+        runs = [init(run) for run in runs]
     w0 = {name: w.to(device) for name, w in stack(runs).items()}
     alpha_tilde, t_max = (
         torch.tensor([getattr(setup, name) for setup in setups], dtype=torch.float64, device=device)
@@ -265,7 +269,7 @@ def sweep(
 def census(**tables: xr.Dataset) -> str:
     """How many runs each table holds, how many fit, and how many the guard stopped, as lines of text."""
     lines = [
-        f"{name}: {table.N_delta.size} runs, {int((table.N_delta == 0).sum())} fitted, "
+        f"{name}: {int(table.N_delta.count())} runs, {int((table.N_delta == 0).sum())} fitted, "
         f"{int((table.N_delta > 0).sum() - table.capped.sum())} jammed, {int(table.capped.sum())} capped, "
         f"{table.cpu_seconds.sum() / 3600:.1f} CPU hours"
         for name, table in tables.items()

@@ -44,16 +44,21 @@ def plane(
     return {"h": list(h), "alpha_tilde": list(alpha_tilde), "t_max": xr.where(widths == max(h), np.inf, BUDGET * tau)}
 
 
+def fitted_share(N_delta: xr.DataArray) -> xr.DataArray:
+    """The share of the seeds that fit, N_delta = 0. A NaN is a seed that was not run."""
+    return (N_delta == 0).sum("seed") / N_delta.count("seed")
+
+
 def jamming_width(N_delta: xr.DataArray, share: float = 0.5) -> xr.DataArray:
-    """h*: the smallest width at which at least `share` of the seeds fit, N_delta = 0; NaN if there is none.
+    """h*: the smallest width at which at least `share` of the seeds fit; NaN if there is none.
 
     N_delta has the dimensions h and seed among others. share = 1/2 is the jamming line, 0.1 and 0.9 its band.
     """
-    enough = (N_delta == 0).mean("seed") >= share
+    enough = fitted_share(N_delta) >= share
     return enough.h.where(enough).min("h").rename("h_star")
 
 
 def authors_width(N_delta: xr.DataArray) -> xr.DataArray:
     """The authors' line: going down in width, the first at which every seed fails; NaN if there is none."""
-    fails = (N_delta > 0).all("seed")
+    fails = fitted_share(N_delta) == 0
     return fails.h.where(fails).max("h").rename("h_fail")

@@ -44,6 +44,8 @@ def save(figure: Figure, folder: str | Path, name: str, numbers: pd.DataFrame) -
 def _edges(values: np.ndarray) -> np.ndarray:
     """Edges of cells around points on a logarithmic axis."""
     logs = np.log(values)
+    if len(logs) == 1:
+        return values * np.exp([-0.5, 0.5])
     inner = (logs[1:] + logs[:-1]) / 2
     return np.exp(np.concatenate([[2 * logs[0] - inner[0]], inner, [2 * logs[-1] - inner[-1]]]))
 
@@ -68,7 +70,7 @@ def phase_diagram(
     x, y = _edges(h), _edges(alpha_tilde)
     ax.set_facecolor(JAMMED)
     mesh = ax.pcolormesh(x, y, np.ma.masked_invalid(error.values), cmap=ERROR_MAP, linewidth=0, rasterized=True)
-    _hatch(ax, x, y, (ensembles.M < table.sizes["seed"]).transpose("alpha_tilde", "h").values & error.notnull().values)
+    _hatch(ax, x, y, (ensembles.M < table.N_delta.count("seed")).transpose("alpha_tilde", "h").values & error.notnull().values)
     for budget, (label, colour, line) in enumerate(BUDGET_LINES):
         star = jamming_width(table.N_delta_at.isel(budget=budget))
         ax.plot(*_steps(star, h, x, y), line, color=colour, lw=1.8, label=label)
@@ -168,3 +170,8 @@ def _power(value: float) -> str:
     mantissa, exponent = f"{value:e}".split("e")
     factor = "" if float(mantissa) == 1 else rf"{float(mantissa):g} \cdot "
     return rf"{factor}10^{{{int(exponent)}}}"
+
+
+def rows(*tables: xr.Dataset) -> pd.DataFrame:
+    """Tables over the same axes as the rows of one, for the numbers beside a figure."""
+    return pd.concat([table.to_dataframe().reset_index() for table in tables], ignore_index=True)

@@ -197,7 +197,7 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
 # linearly implicit ---------------------------------------------------------------------------------------------------
 
 EXPLICIT = 0.5  # patterns whose stiffness adds up to less than this over a step are left to the explicit part
-MAX_DENSE = 600  # up to so many parameters the whole Hessian of the loss is cheaper than the steps it saves
+MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole Hessian is cheaper than the steps it saves
 
 
 class Solver:
@@ -208,7 +208,7 @@ class Solver:
     """
 
     def __init__(self, tangent: Tangent, run: int, dt: float, curvature: Tensor, pull: Tensor, n: int):
-        self.dense = n <= MAX_DENSE
+        self.dense = n <= min(MAX_DENSE, max(MAX_DENSE // 2, 2 * len(curvature)))
         if self.dense:
             rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
             J = (dt * curvature[rows, None]).sqrt() * tangent.jacobian(run, rows)

@@ -1,0 +1,186 @@
+"""An audit: kept results are computed again and compared. A number is worth something only if anyone can make it again.
+
+The sample is drawn by a seed, in turn from strata: runs that are wide and fitted, near jamming, of the smallest and of
+the largest output scale, and of every data set. What can be asked of a run depends on where it is. A fitted run away
+from jamming must come out the same. Near jamming the flow amplifies rounding, so the tolerance is measured: it is the
+spread that a relative change of the initial weights by 1e-15 makes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from . import data as datasets
+from .cache import Cache, Record
+from .experiment import Setup, Trained, train
+from .observables import N_delta, probe
+from .types import Params
+
+TOLERANCE = 0.01  # of the predictor, in units of its root mean square
+NEAR = 1.5  # near jamming: within this factor of the smallest width that fits
+NOISE = 1e-15  # relative change of the initial weights
+DISTURBED = 3  # runs from disturbed weights; their largest deviation, times MARGIN, is the spread
+MARGIN = 3.0
+
+WIDE, NEAR_JAMMING = "wide and fitted", "near jamming"
+AGREES, DISAGREES, REFUSED, SKIPPED = "agrees", "disagrees", "refused", "skipped"
+
+
+class Kept(NamedTuple):
+    """A kept run that can be computed again."""
+
+    key: str
+    setup: Setup
+    record: Record
+
+    @property
+    def fitted(self) -> bool:
+        return int(self.record.columns["N_delta"]) == 0
+
+
+class Outcome(NamedTuple):
+    """What became of one record. difference, allowed: of the predictor, in units of its root mean square.
+
+    verdict: "agrees", "disagrees", "refused" (other data than the record's) or "skipped" (no data); reason says why.
+    """
+
+    key: str
+    run: str
+    stratum: str
+    verdict: str
+    difference: float | None = None
+    allowed: float | None = None
+    reason: str = ""
+
+
+def eligible(cache: Cache) -> list[Kept]:
+    """The runs in the cache that have what a comparison needs. Those that the guard stopped decide nothing."""
+    found = []
+    for key in cache.keys():
+        record = cache.get(key)
+        if record is None or "how" not in record.meta or not {"probe", "N_delta", "capped"} <= record.columns.keys():
+            continue
+        if record.meta["versions"].get("probe") == probe.version and not record.columns["capped"]:
+            with suppress(TypeError, ValueError):  # a later version's field, or one that is refused by now
+                found.append(Kept(key, Setup(**record.meta["fields"]), record))
+    return found
+
+
+def strata(runs: list[Kept]) -> dict[str, list[Kept]]:
+    """The runs by stratum; a run may be in several."""
+    smallest: dict[frozenset, int] = {}
+    for run in runs:
+        if run.fitted:
+            smallest[_family(run)] = min(run.setup.h, smallest.get(_family(run), run.setup.h))
+    far = {run.key: run.setup.h / smallest.get(_family(run), math.inf) for run in runs}
+    scales = [run.setup.alpha_tilde for run in runs]
+    found = {
+        WIDE: [run for run in runs if run.fitted and far[run.key] > NEAR],
+        NEAR_JAMMING: [run for run in runs if 1 / NEAR <= far[run.key] <= NEAR],
+        "smallest alpha_tilde": [run for run in runs if run.setup.alpha_tilde == min(scales)],
+        "largest alpha_tilde": [run for run in runs if run.setup.alpha_tilde == max(scales)],
+    }
+    for name in sorted({run.setup.dataset for run in runs}):
+        found[name] = [run for run in runs if run.setup.dataset == name]
+    return found
+
+
+def sample(groups: dict[str, list[Kept]], n: int, seed: int) -> list[tuple[str, Kept]]:
+    """Up to n different runs, each with the stratum it was drawn from, in turn from every stratum."""
+    rng = np.random.default_rng(seed)
+    left = {name: [runs[i] for i in rng.permutation(len(runs))] for name, runs in groups.items()}
+    drawn: dict[str, tuple[str, Kept]] = {}
+    while len(drawn) < n and any(left.values()):
+        for name, runs in left.items():
+            while runs and runs[-1].key in drawn:
+                runs.pop()
+            if runs and len(drawn) < n:
+                drawn[runs[-1].key] = name, runs[-1]
+    return list(drawn.values())
+
+
+def audit(cache: Cache, n: int, seed: int) -> Iterator[Outcome]:
+    """Compute n kept runs again, drawn by `seed`, and yield how each compares."""
+    groups = strata(eligible(cache))
+    wide = {run.key for run in groups[WIDE]}
+    missing: dict[str, str] = {}  # a download is tried once
+    for stratum, run in sample(groups, n, seed):
+        name, checksum, theirs = run.setup.dataset, "", run.record.meta["provenance"]["checksum"]
+        if name not in missing:
+            try:
+                checksum = _data(run.setup).checksum
+            except (OSError, ValueError) as error:
+                missing[name] = f"its data are not at hand: {error}"
+        if name in missing:
+            yield Outcome(run.key, _label(run.setup), stratum, SKIPPED, reason=missing[name])
+        elif checksum != theirs:
+            reason = f"it was made from data of checksum {theirs[:12]}, but those at hand have {checksum[:12]}."
+            yield Outcome(run.key, _label(run.setup), stratum, REFUSED, reason=reason)
+        else:
+            yield compare(run, stratum, strict=run.key in wide)
+
+
+def compare(run: Kept, stratum: str = "", *, strict: bool) -> Outcome:
+    """Compute the run again. strict: nothing but TOLERANCE is allowed; otherwise the measured spread is, too."""
+    label = _label(run.setup)
+    if run.key != run.setup.key:
+        return Outcome(run.key, label, stratum, DISAGREES, reason=f"its setup has the key {run.setup.key}")
+    then, unfit_then = run.record.columns["probe"].astype(float), int(run.record.columns["N_delta"])
+    scale = max(np.sqrt((then**2).mean()), np.finfo(float).tiny)
+    again, unfit = _measured(_train(run, 1))
+    difference, off = np.abs(again[0] - then).max() / scale, abs(int(unfit[0]) - unfit_then)
+    allowed, allowed_off = TOLERANCE, 0
+    if not strict and not (difference <= allowed and off == 0):
+        others, unfit_others = _measured(_train(run, DISTURBED, disturbed=True))
+        allowed = max(TOLERANCE, MARGIN * np.abs(others - again).max() / scale)
+        spread = int((unfit_others - unfit).abs().max())
+        allowed_off = max(MARGIN * spread, TOLERANCE * run.setup.P)
+    agrees = difference <= allowed and off <= allowed_off
+    reason = f"N_delta {int(unfit[0])}, kept as {unfit_then}" if off else ""
+    return Outcome(run.key, label, stratum, AGREES if agrees else DISAGREES, float(difference), float(allowed), reason)
+
+
+def _family(run: Kept) -> frozenset:
+    """What runs have in common that differ in width and seed alone."""
+    return frozenset((name, value) for name, value in run.setup.fields.items() if name not in ("h", "seed", "t_max"))
+
+
+def _label(setup: Setup) -> str:
+    return f"{setup.dataset} P={setup.P} h={setup.h} alpha_tilde={setup.alpha_tilde:g} seed={setup.seed}"
+
+
+def _data(setup: Setup) -> datasets.Data:
+    names = ("dataset", "P", "P_test", "d")
+    return datasets.load(
+        *(getattr(setup, name) for name in names), setup.seed_data,
+        P_kernel=setup.P_kernel, preprocessing=setup.preprocessing, pca_on=setup.pca_on,
+    )
+
+
+def _train(run: Kept, copies: int, *, disturbed: bool = False) -> Trained:
+    """The run with the method that made it, on the CPU, which everyone has. Disturbed copies differ by NOISE."""
+    generator = torch.Generator().manual_seed(run.setup.seed)
+
+    def disturb(w: Params) -> Params:
+        noise = {name: torch.randn(x.shape, generator=generator, dtype=x.dtype) for name, x in w.items()}
+        return {name: x * (1 + NOISE * noise[name]) for name, x in w.items()}
+
+    how: dict[str, Any] = {name: run.record.meta["how"][name] for name in ("method", "max_gradients")}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as sweep does: the nets are small
+    try:
+        with torch.no_grad():
+            return train([run.setup] * copies, init=disturb if disturbed else None, **how)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured(trained: Trained) -> tuple[np.ndarray, torch.Tensor]:
+    with torch.no_grad():
+        return probe(trained).numpy().astype(float), N_delta(trained)

@@ -1,0 +1,158 @@
+"""The command line: `lazyjam chapters | run | claims | cache`.
+
+Errors of a person are one sentence and exit code 2, found before a kernel starts. A chapter that fails, damaged records
+and an audit that disagrees are exit code 1, Ctrl-C is 130.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .cache import Cache
+from .chapters import Chapter, chapter, chapters, kept, outputs, project
+from .claims import MIME, NOT_REPRODUCED, OUT_OF_REACH, REPRODUCED, claims
+from .cli_cache import store
+from .parameters import checked, from_file
+from .terminal import AsJson, Pairs, Sentences, columns, cut, print_json, stop, wrapped
+
+NOT_RUN = "not run"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, OUT_OF_REACH, NOT_RUN)
+
+app = typer.Typer(
+    cls=Sentences, help="An executable companion to 'Landscape and training regimes in deep learning'.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+)
+app.add_typer(store, name="cache")
+
+
+@app.command("chapters")
+def list_chapters(as_json: AsJson = False) -> None:
+    """List the chapters: title, kept records and the CPU seconds they took, parameters with type, default and help."""
+    root, rows = project(), []
+    for one in chapters(root).values():
+        records, seconds = kept(one, Cache(root / "data_cache"))
+        rows.append({"name": one.name, "title": one.title, "records": records, "cpu_seconds": round(seconds, 1),
+                     "parameters": [parameter._asdict() for parameter in one.parameters.values()]})
+    if as_json:
+        return print_json(rows)
+    for row in rows:
+        typer.echo(f"{row['name']}: {row['title']}\n  {row['records']} records, {row['cpu_seconds']:.0f} CPU seconds")
+        lines = columns([[p["name"], p["type"], cut(p["default"], 24), ""] for p in row["parameters"]])
+        indent = max(map(len, lines), default=0) + 6
+        for line, parameter in zip(lines, row["parameters"], strict=True):
+            typer.echo(wrapped(parameter["help"], indent, f"    {line}"))
+        typer.echo()
+
+
+@app.command(cls=Pairs)
+def run(
+    name: Annotated[str, typer.Argument(metavar="CHAPTER")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--parameter", metavar="NAME VALUE", help="A parameter; a list is 4,8,16. Repeat for more."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", metavar="FILE.yml", help="Parameters, or chapter: parameters.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="OUT.ipynb", help="Default: CHAPTER.out.ipynb, here.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the missing runs and the minutes.")] = False,
+) -> None:
+    """Execute a chapter, with other parameters than its own where they are given.
+
+    It runs in the folder book/, from which relative paths are taken. A run with other than the default parameters
+    leaves figures/ alone: its figures are written beside OUT.ipynb.
+    """
+    root = project()
+    known = chapters(root)
+    one = chapter(root, name)
+    given = from_file(one, file, known) if file else {}
+    given |= dict(pair.split("=", 1) for pair in parameter or [])
+    changed = checked(one, given)
+    if dry_run:
+        return _rehearse(one, changed)
+    out = out or Path(f"{one.name}.out.ipynb")
+    if out.suffix != ".ipynb" or not out.resolve().parent.is_dir():
+        raise ValueError(f"-o must be a notebook in a folder that exists, like folder/name.ipynb, got {out}.")
+    if out.resolve() in {other.path.resolve() for other in known.values()}:
+        raise ValueError(f"{out} is a chapter of the book: choose another -o.")
+    changed |= _figures_aside(one, changed, out)
+    _execute(one, changed, out)
+    typer.echo(f"{out} is written" + (f", its figures are in {changed['figures']}" if "figures" in changed else ""))
+
+
+def _figures_aside(one: Chapter, changed: dict[str, Any], out: Path) -> dict[str, str]:
+    """Another folder for the figures of a run with other parameters, unless it names one itself."""
+    if not changed or "figures" not in one.parameters:
+        return {}
+    published = one.path.parent / one.parameters["figures"].default
+    chosen = one.path.parent / changed.get("figures", published)
+    return {"figures": f"{out.resolve().with_suffix('')}_figures"} if chosen.resolve() == published.resolve() else {}
+
+
+def _execute(one: Chapter, changed: dict[str, Any], out: Path) -> None:
+    import papermill  # slow to import
+    from nbclient.exceptions import DeadKernelError
+
+    on_terminal = sys.stderr.isatty()
+    try:
+        papermill.execute_notebook(
+            one.path, out.resolve(), changed, cwd=one.path.parent, kernel_name="python3", language="python",
+            progress_bar=on_terminal, stderr_file=sys.stderr if on_terminal else None,  # where sweep shows its progress
+        )
+    except papermill.PapermillExecutionError as error:
+        said = f"in cell [{error.exec_count}]: {error.ename}: {cut(' '.join(error.evalue.split()), 300)}"
+    except DeadKernelError:
+        said = "because its kernel died, perhaps for lack of memory."
+    else:
+        return
+    stop(f"{one.name} failed {said}\nWhat was done until then is in {out}, and finished runs are kept.", 1)
+
+
+def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
+    from .rehearsal import ChapterError, cpu_seconds, rehearse  # it imports what draws, which is slow
+
+    try:
+        found = rehearse(one, changed)
+    except ChapterError as error:
+        stop(str(error), 1)
+    missing = [*found.sure, *found.guessed]
+    if not missing:
+        return typer.echo("0 runs are missing: the chapter only reads kept results.")
+    typer.echo(f"{len(found.sure)} runs are missing in the first sweep that lacks some.")
+    if found.guessed:
+        typer.echo(f"About {len(found.guessed)} more follow in later sweeps; which, may depend on what comes out.")
+    if found.left_out:
+        typer.echo(f"More may hide in {len(found.left_out)} cells that need the results: {cut(found.left_out[0], 200)}")
+    seconds, unlike = cpu_seconds(missing, [Cache(folder) for folder in found.caches])
+    if unlike == len(missing):
+        return typer.echo("No estimate of the time, because no kept run is like these.")
+    without = f", without {unlike} runs that no kept run is like" if unlike else ""
+    typer.echo(f"Expect {seconds / 60:.1f} minutes of one core, judging by the nearest kept runs{without}.")
+
+
+@app.command("claims")
+def list_claims(as_json: AsJson = False) -> None:
+    """List the paper's claims: expected, measured, error and verdict, as the notebooks of the book hold them."""
+    measured = {record["id"]: record for record in outputs(chapters(project()).values(), MIME)}
+    rows = []
+    for id, claim in claims().items():
+        record = measured.get(id, {"measured": None, "error": None, "verdict": NOT_RUN, "reason": ""})
+        rows.append({"id": id, "chapter": claim.chapter, "statement": claim.statement, "expected": claim.expectation,
+                     **{name: record[name] for name in ("measured", "error", "verdict", "reason")}})
+    if as_json:
+        return print_json(rows)
+    names = ("id", "chapter", "expected", "measured", "error", "verdict")
+    table = [["-" if row[name] is None else str(row[name]) for name in names] for row in rows]
+    head, *lines = columns([list(names), *table])
+    typer.echo(head)
+    for row, line in zip(rows, lines, strict=True):
+        typer.echo(f"{line}\n{wrapped(row['statement'], 4)}")
+    counts = Counter(row["verdict"] for row in rows)
+    typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))

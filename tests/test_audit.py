@@ -1,0 +1,114 @@
+"""The audit: what is sampled, what agrees, and what does not."""
+
+import numpy as np
+import pytest
+import torch
+
+from lazyjam import audit
+from lazyjam.audit import AGREES, DISAGREES, NEAR_JAMMING, REFUSED, SKIPPED, WIDE
+from lazyjam.cache import Cache, Record
+from lazyjam.experiment import Setup, sweep, train
+from lazyjam.observables import N_delta
+
+BASE = Setup(P=40, P_test=80, P_kernel=0, d=5, L=1, t_max=1e4)
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    cache = Cache(tmp_path_factory.mktemp("cache"))
+    sweep(BASE, [N_delta], cache, h=[1, 8, 24], alpha_tilde=[0.5, 50.0], seed=range(2), progress=False)
+    stripe = BASE.replace(dataset="stripe", preprocessing="none")
+    sweep(stripe, [N_delta], cache, h=[24], seed=[0], progress=False)
+    return {key: cache.get(key) for key in cache.keys()}
+
+
+@pytest.fixture
+def cache(computed, tmp_path):
+    copy = Cache(tmp_path)
+    for key, record in computed.items():
+        copy.put(key, record)
+    return copy
+
+
+def changed(record: Record, *, meta=None, **columns) -> Record:
+    return Record({**record.meta, **(meta or {})}, {**record.columns, **columns})
+
+
+def test_strata(cache):
+    groups = audit.strata(audit.eligible(cache))
+    assert {run.setup.h for run in groups[WIDE]} == {24} and all(run.fitted for run in groups[WIDE])
+    assert {run.setup.h for run in groups[NEAR_JAMMING]} == {8, 24}  # of the stripe, the narrowest that is there is 24
+    assert {run.setup.alpha_tilde for run in groups["smallest alpha_tilde"]} == {0.5}
+    assert {run.setup.alpha_tilde for run in groups["largest alpha_tilde"]} == {50.0}
+    assert len(groups["digits"]) == 12 and len(groups["stripe"]) == 1
+
+
+def test_the_sample_visits_every_stratum_and_is_drawn_by_its_seed(cache):
+    groups = audit.strata(audit.eligible(cache))
+    drawn = audit.sample(groups, 6, seed=1)
+    assert {stratum for stratum, _ in drawn} == set(groups)
+    assert [run.key for _, run in drawn] == [run.key for _, run in audit.sample(groups, 6, seed=1)]
+    keys = {tuple(run.key for _, run in audit.sample(groups, 6, seed)) for seed in range(5)}
+    assert len(keys) > 1
+    assert len({run.key for _, run in audit.sample(groups, 100, seed=1)}) == 13
+
+
+def test_what_was_computed_here_agrees(cache):
+    outcomes = list(audit.audit(cache, 100, seed=0))
+    assert len(outcomes) == 13 and {outcome.verdict for outcome in outcomes} == {AGREES}
+    assert max(outcome.difference for outcome in outcomes) < 1e-2
+
+
+@pytest.mark.parametrize("column, change", [("probe", lambda v: 1.03 * v), ("N_delta", lambda v: v + 1)])
+def test_a_changed_number_of_a_wide_net_disagrees(cache, column, change):
+    run = audit.strata(audit.eligible(cache))[WIDE][0]
+    cache.put(run.key, changed(run.record, **{column: change(run.record.columns[column])}))
+    outcomes = {outcome.key: outcome.verdict for outcome in audit.audit(cache, 100, seed=0)}
+    assert outcomes.pop(run.key) == DISAGREES
+    assert set(outcomes.values()) == {AGREES}
+
+
+def test_near_jamming_the_measured_spread_is_allowed_and_no_more(cache):
+    run = audit.strata(audit.eligible(cache))[NEAR_JAMMING][0]
+    moved = run._replace(record=changed(run.record, probe=1.2 * run.record.columns["probe"]))
+    outcome = audit.compare(moved, strict=False)
+    assert outcome.verdict == DISAGREES and outcome.difference > outcome.allowed >= audit.TOLERANCE
+
+
+def test_disturbed_weights_move_the_outcome_by_little():
+    def disturb(w):
+        return {name: x * (1 + 1e-9) for name, x in w.items()}
+
+    with torch.no_grad():
+        plain, moved = (train([BASE.replace(h=24)], init=init) for init in (None, disturb))
+    difference = (plain.f_test - moved.f_test).abs().max()
+    assert 0 < difference < 1e-4
+
+
+def test_other_data_are_refused_and_absent_data_are_skipped(cache):
+    runs = {run.setup.dataset: run for run in audit.eligible(cache)}
+    digits = runs["digits"]
+    cache.put(digits.key, changed(digits.record, meta={"provenance": {"checksum": "0" * 64}}))
+    lost = digits.setup.replace(dataset="file:lost.npz")
+    cache.put(lost.key, changed(digits.record, meta={"fields": lost.fields}))
+    outcomes = {outcome.key: outcome for outcome in audit.audit(cache, 100, seed=0)}
+    assert outcomes[digits.key].verdict == REFUSED and "checksum 000000000000" in outcomes[digits.key].reason
+    assert outcomes[lost.key].verdict == SKIPPED and "lost.npz" in outcomes[lost.key].reason
+
+
+def test_a_record_under_a_key_that_is_not_its_own_disagrees(cache):
+    run = audit.eligible(cache)[0]
+    cache.put("0" * 32, run.record)
+    outcomes = {outcome.key: outcome for outcome in audit.audit(cache, 100, seed=0)}
+    assert outcomes["0" * 32].verdict == DISAGREES and run.key in outcomes["0" * 32].reason
+
+
+def test_what_cannot_be_compared_is_not_drawn(cache):
+    run = audit.eligible(cache)[0]
+    columns = {name: column for name, column in run.record.columns.items() if name != "probe"}
+    other = run.setup.replace(seed=77)
+    cache.put(other.key, Record({**run.record.meta, "fields": other.fields}, columns))
+    capped = run.setup.replace(seed=78)
+    cache.put(capped.key, changed(run.record, meta={"fields": capped.fields}, capped=np.array(True)))
+    cache.put("f" * 32, Record({"fields": {}, "versions": {}, "ensemble": []}, {"error": np.array(0.1)}))
+    assert {other.key, capped.key, "f" * 32}.isdisjoint(run.key for run in audit.eligible(cache))
