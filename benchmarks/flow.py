@@ -128,7 +128,7 @@ def compare(setup: Setup, scale: Scale) -> None:
         if not error <= ACCURATE:
             print(f"  {method}: {ACCURATE:.0%} not reached", flush=True)
             default = METHODS[method].tol
-            if found.state != CAPPED or tol < default:  # a looser run that met the guard says all
+            if tol != default and (found.state != CAPPED or tol < default):  # a looser run that met the guard says all
                 again = run(setup, method, default, scale.guard)
                 show(method, default, difference(again, reference), again, reference.t)
                 found = found if decidable else again

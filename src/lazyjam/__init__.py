@@ -1,6 +1,7 @@
 """Gradient flow of many small networks at once, and the phase diagram of deep learning read off it.
 
-    table = sweep(Setup(dataset="digits"), STANDARD, Cache("data_cache"), h=[8, 32], alpha_tilde=[0.1, 1e3], seed=range(3))
+    cache = Cache("data_cache")
+    table = sweep(Setup(dataset="digits"), STANDARD, cache, h=[8, 32], alpha_tilde=[0.1, 1e3], seed=range(3))
 
 A Setup says what is run, sweep runs it, and the table has named axes. What is drawn stands in `lazyjam.plots`.
 """

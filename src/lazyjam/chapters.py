@@ -76,7 +76,7 @@ def kept(chapter: Chapter, cache: Cache) -> tuple[int, float]:
     """The number of records in the packs that carry the chapter's name, and the CPU seconds that they took."""
     keys = {key for name, keys in held(cache).items() if name.startswith(chapter.name) for key in keys}
     records = [record for key in keys if (record := cache.get(key))]
-    return len(records), sum(record.meta.get("cost", {}).get("cpu_seconds", 0.0) for record in records)
+    return len(records), sum((record.meta.get("cost", {}).get("cpu_seconds", 0.0) for record in records), 0.0)
 
 
 def held(cache: Cache) -> dict[str, set[str]]:

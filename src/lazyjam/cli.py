@@ -105,6 +105,7 @@ def _execute(one: Chapter, changed: dict[str, Any], out: Path) -> None:
         papermill.execute_notebook(
             one.path, out.resolve(), changed, cwd=one.path.parent, kernel_name="python3", language="python",
             progress_bar=on_terminal, stderr_file=sys.stderr if on_terminal else None,  # where sweep shows its progress
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own words, not the chapter's
         )
     except papermill.PapermillExecutionError as error:
         said = f"in cell [{error.exec_count}]: {error.ename}: {cut(' '.join(error.evalue.split()), 300)}"

@@ -11,6 +11,7 @@ from .experiment import Setup, grid_of, sweep
 from .observables import N_delta, test_margin
 
 VERSION = 1  # of the numbers below
+HOW = ("executor", "device", "progress", "max_gradients", "method")  # what `sweep` takes besides the axes
 SUBSETS = 100  # random subsets per size for the error as a function of the size
 
 
@@ -25,7 +26,7 @@ def ensemble(
     `size`; fluctuation, the unbiased root mean square of f - <f>; rms_mean, that of <f>.
     Ensembles are kept in the cache like runs; the outputs of single nets are needed only to make a new one.
     """
-    how = {name: axes.pop(name) for name in ("executor", "device", "progress", "max_gradients", "method") if name in axes}
+    how = {name: axes.pop(name) for name in HOW if name in axes}
     members = sweep(setup, [N_delta], cache, **axes, seed=seed, **how)
     grid, coords = grid_of(setup, {**axes, "seed": list(seed)})
     cells: dict[tuple[int, ...], list[Setup]] = {}

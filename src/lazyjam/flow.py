@@ -1,7 +1,7 @@
 """Gradient flow of a batch of networks, as a generator of snapshots.
 
-The caller owns the loop: what to measure, and when to stop caring, is written around `for snapshot in gradient_flow(...)`.
-Every run has its own time, step and end. Runs that have ended leave the batch.
+The caller owns the loop: what to measure, and when to stop caring, is written around it. Every run has its own time,
+step and end. Runs that have ended leave the batch.
 """
 
 import math
@@ -131,11 +131,12 @@ def _problem(network: Network, w0: Params, data, loss: str, alpha: PerRun, metho
         if name not in table:
             raise ValueError(f"unknown {what} {name!r}: choose one of {', '.join(table)}.")
     if loss == "hinge" and method != "euler":
-        raise ValueError(f"method {method!r} cannot follow the hinge along its kink: use method='euler' or the soft hinge.")
+        raise ValueError(f"method {method!r} cannot follow the hinge along its kink: use 'euler' or the soft hinge.")
     if len(x) != len(y):
         raise ValueError(f"{len(x)} inputs but {len(y)} labels: there must be one label per input.")
     if any(len(value) != len(alpha) for value in w0.values()):
-        raise ValueError(f"weights of {len(next(iter(w0.values())))} runs but {len(alpha)} values of alpha: give one per run.")
+        runs = len(next(iter(w0.values())))
+        raise ValueError(f"weights of {runs} runs but {len(alpha)} values of alpha: give one per run.")
     if not bool((alpha > 0).all()):
         raise ValueError(f"alpha must be positive, got {alpha.min().item()}.")
     return Problem(network, w0, x, y, LOSSES[loss], alpha, network.apply(w0, x))
@@ -176,6 +177,6 @@ def _choose(problem: Problem, accepted: Tensor, new: Point, old: Point) -> Point
     return problem.at(torch.where(accepted[:, None], new.w, old.w))
 
 
-def _write(now: Snapshot, live: Tensor, t, point: Point, dt, N_delta, state, accepted, gradients, factorisations) -> Snapshot:
-    fields = (t, point.w, point.f, dt, N_delta, state, accepted, gradients, factorisations)
+def _write(now: Snapshot, live: Tensor, t: Tensor, point: Point, *rest: Tensor) -> Snapshot:
+    fields = (t, point.w, point.f, *rest)
     return Snapshot(*(old.index_copy(0, live, new.to(old.dtype)) for old, new in zip(now, fields, strict=True)))

@@ -21,8 +21,11 @@ from .experiment import Setup
 def from_file(chapter: Chapter, path: Path, known: Iterable[str]) -> dict[str, Any]:
     """The chapter's parameters in a YAML file that holds either parameters or chapter -> parameters.
 
-    known: the names of all chapters. Raises ValueError for a file that is neither or says nothing on this chapter.
+    known: the names of all chapters. Raises ValueError for a file that is neither or says nothing on this chapter,
+    FileNotFoundError without it.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}: correct -f.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -104,14 +107,19 @@ def _converted(parameter: Parameter, value: Any) -> Any:
     try:
         if not is_list:
             return KINDS[kind](value)
-        if isinstance(value, str):
-            inside = value.strip().removeprefix("[").removesuffix("]").strip()
-            value = [word.strip().strip("'\"") for word in inside.split(",")] if inside else []
-        return [KINDS[kind](one) for one in (value if isinstance(value, list) else [value])]
+        return [KINDS[kind](one) for one in _several(value)]
     except (ArithmeticError, LookupError, TypeError, ValueError):
         example = {"int": "4,8,16", "float": "0.1,1e3", "bool": "true,false", "str": "mnist,cifar10"}[kind]
         hint = f", as in {example}" if is_list else ", true or false" if kind == "bool" else ""
         raise ValueError(f"{parameter.name} must be of type {parameter.type}{hint}, got {value!r}.") from None
+
+
+def _several(value: Any) -> list[Any]:
+    """`[4, 8]`, the words "4,8" and "[4, 8]", and a single 4."""
+    if not isinstance(value, str):
+        return value if isinstance(value, list) else [value]
+    inside = value.strip().removeprefix("[").removesuffix("]").strip()
+    return [word.strip().strip("'\"") for word in inside.split(",")] if inside else []
 
 
 def _int(value: Any) -> int:

@@ -70,7 +70,8 @@ def phase_diagram(
     x, y = _edges(h), _edges(alpha_tilde)
     ax.set_facecolor(JAMMED)
     mesh = ax.pcolormesh(x, y, np.ma.masked_invalid(error.values), cmap=ERROR_MAP, linewidth=0, rasterized=True)
-    _hatch(ax, x, y, (ensembles.M < table.N_delta.count("seed")).transpose("alpha_tilde", "h").values & error.notnull().values)
+    partial = (ensembles.M < table.N_delta.count("seed")) & ensembles.error.notnull()
+    _hatch(ax, x, y, partial.transpose("alpha_tilde", "h").values)
     for budget, (label, colour, line) in enumerate(BUDGET_LINES):
         star = jamming_width(table.N_delta_at.isel(budget=budget))
         ax.plot(*_steps(star, h, x, y), line, color=colour, lw=1.8, label=label)
@@ -151,7 +152,7 @@ def double_descent(
 
 
 def kernel_change(ax: Axes, table: xr.Dataset, against: str = "alpha_tilde") -> Axes:
-    """Relative change of the kernel against alpha_tilde (or "alpha"), one line per width, with the slopes -4/3 and -1."""
+    """Relative change of the kernel against alpha_tilde (or "alpha"), one line per width; the line at 1 is full."""
     ratio = kernel_ratio(table)
     palette = sns.color_palette("flare", len(ratio.h))
     for colour, h in zip(palette, ratio.h.values, strict=True):

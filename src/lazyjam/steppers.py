@@ -1,8 +1,8 @@
 """One step of gradient flow, by three methods.
 
 The flow is w' = -grad L / alpha^2 with L = (1/P) sum_mu l(Delta_mu), Delta = 1 - y f, f = alpha (f_tilde - f_tilde_0).
-With J_y = y J, the labelled Jacobian of f_tilde, it reads w' = J_y^T l'(Delta) / (alpha P). To first order in a change of
-the weights l' changes by -alpha D J_y dw, D = diag(l''): the stiff part of the flow is -(1/P) J_y^T D J_y, whose
+With J_y = y J, the labelled Jacobian of f_tilde, it reads w' = J_y^T l'(Delta) / (alpha P). To first order in a change
+of the weights l' changes by -alpha D J_y dw, D = diag(l''): the stiff part of the flow is -(1/P) J_y^T D J_y, whose
 spectrum is that of the neural tangent kernel. A method makes a step of size dt per run and estimates its error.
 """
 
@@ -197,7 +197,7 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
 # linearly implicit ---------------------------------------------------------------------------------------------------
 
 EXPLICIT = 0.5  # patterns whose stiffness adds up to less than this over a step are left to the explicit part
-MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole Hessian is cheaper than the steps it saves
+MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole Hessian pays
 
 
 class Solver:

@@ -16,7 +16,7 @@ from .types import Flat, Gram, Inputs, Outputs, Params
 
 @runtime_checkable
 class Tangent(Protocol):
-    """A batch of networks at weights w on inputs x: the outputs f_tilde, shape (R, P), and the Jacobian J of f_tilde."""
+    """A batch of networks at weights w on inputs x: the outputs f_tilde, shape (R, P), and their Jacobian J."""
 
     f: Outputs
 
