@@ -10,13 +10,13 @@ from lazyjam.cache import Cache, Record
 from lazyjam.experiment import Setup, sweep, train
 from lazyjam.observables import N_delta
 
-BASE = Setup(P=20, P_test=40, P_kernel=0, d=5, L=1, t_max=1e3)
+BASE = Setup(P=30, P_test=80, P_kernel=0, d=5, L=1, alpha_tilde=10.0, t_max=1e4)  # lazy, so little is chaotic
 
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
     cache = Cache(tmp_path_factory.mktemp("cache"))
-    sweep(BASE, [N_delta], cache, h=[1, 8, 24], alpha_tilde=[0.5, 50.0], seed=range(2), progress=False)
+    sweep(BASE, [N_delta], cache, h=[1, 8, 24], alpha_tilde=[10.0, 500.0], seed=range(2), progress=False)
     stripe = BASE.replace(dataset="stripe", preprocessing="none")
     sweep(stripe, [N_delta], cache, h=[24], seed=[0], progress=False)
     return {key: cache.get(key) for key in cache.keys()}
@@ -38,8 +38,8 @@ def test_strata(cache):
     groups = audit.strata(audit.eligible(cache))
     assert {run.setup.h for run in groups[WIDE]} == {24} and all(run.fitted for run in groups[WIDE])
     assert {run.setup.h for run in groups[NEAR_JAMMING]} == {8, 24}  # of the stripe, the narrowest that is there is 24
-    assert {run.setup.alpha_tilde for run in groups["smallest alpha_tilde"]} == {0.5}
-    assert {run.setup.alpha_tilde for run in groups["largest alpha_tilde"]} == {50.0}
+    assert {run.setup.alpha_tilde for run in groups["smallest alpha_tilde"]} == {10.0}
+    assert {run.setup.alpha_tilde for run in groups["largest alpha_tilde"]} == {500.0}
     assert len(groups["digits"]) == 12 and len(groups["stripe"]) == 1
 
 
@@ -69,9 +69,12 @@ def test_a_changed_number_of_a_wide_net_disagrees(cache, column, change):
 
 def test_near_jamming_the_measured_spread_is_allowed_and_no_more(cache):
     run = audit.strata(audit.eligible(cache))[NEAR_JAMMING][0]
-    moved = run._replace(record=changed(run.record, probe=1.2 * run.record.columns["probe"]))
+    moved = run._replace(record=changed(run.record, probe=-run.record.columns["probe"]))
     outcome = audit.compare(moved, strict=False)
     assert outcome.verdict == DISAGREES and outcome.difference > outcome.allowed >= audit.TOLERANCE
+    assert "a change of the weights by 1e-15 makes" in outcome.reason
+    barely = run._replace(record=changed(run.record, N_delta=np.array(1)))  # 1 % of 30 patterns is less than one
+    assert audit.compare(barely, strict=False).verdict == DISAGREES
 
 
 def test_disturbed_weights_move_the_outcome_by_little():

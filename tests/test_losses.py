@@ -27,6 +27,7 @@ def test_values_written_out():
     assert at["hinge"](0.7) == 0.7 and at["hinge"](-0.7) == 0
     assert at["soft_hinge"](0.0) == pytest.approx(math.log(2) / 20, rel=1e-14)
     assert at["soft_hinge"](0.1) == pytest.approx(math.log(1 + math.exp(2)) / 20, rel=1e-14)
+    assert at["soft_hinge_200"](0.01) == pytest.approx(math.log(1 + math.exp(2)) / 200, rel=1e-14)
     assert at["quadratic_hinge"](2.0) == 2 and at["quadratic_hinge"](-2.0) == 0
     assert at["squared"](2.0) == 2 and at["squared"](-2.0) == 2
     # Delta = 1 - y f: a pattern with y f = 0 costs log 2, one with y f = 3 log(1 + exp(-3))
@@ -44,13 +45,14 @@ def test_a_pattern_is_only_ever_pulled_towards_its_label(name):
 def test_curvature_is_largest_at_its_peak_and_grows_towards_it(name):
     loss = LOSSES[name]
     left, right = DELTA.double() - 0.3, DELTA.double() + 0.3
-    most = torch.stack([loss.curvature(torch.lerp(left, right, u)) for u in torch.linspace(0, 1, 601).tolist()]).amax(0)
+    most = torch.stack([loss.curvature(left + u) for u in torch.linspace(0, 0.6, 4801).tolist()]).amax(0)
     assumed = loss.curvature(torch.full_like(left, loss.peak).clamp(left, right))
     torch.testing.assert_close(assumed, most, rtol=1e-3, atol=1e-12)
 
 
-def test_the_largest_curvature_of_the_soft_hinge_is_five():
-    assert LOSSES["soft_hinge"].curvature(torch.zeros((), dtype=torch.float64)).item() == 5
+def test_the_largest_curvature_of_the_soft_hinge_is_a_quarter_of_its_beta():
+    zero = torch.zeros((), dtype=torch.float64)
+    assert [LOSSES[name].curvature(zero).item() for name in ("soft_hinge", "soft_hinge_200")] == [5, 50]
 
 
 def test_far_from_the_margin_nothing_overflows():
@@ -61,5 +63,5 @@ def test_far_from_the_margin_nothing_overflows():
 
 def test_each_loss_ends_where_it_should():
     ends = {name: loss.ends for name, loss in LOSSES.items()}
-    assert ends == {"hinge": "margin", "soft_hinge": "margin", "quadratic_hinge": "energy", "cross_entropy": "never",
-                    "squared": "energy"}
+    assert ends == {"hinge": "margin", "soft_hinge": "margin", "soft_hinge_200": "margin", "quadratic_hinge": "energy",
+                    "cross_entropy": "never", "squared": "energy"}

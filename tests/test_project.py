@@ -20,6 +20,7 @@ LAYERS = [
     {"sources", "networks"},
     {"data", "steppers"},
     {"flow", "kernels", "hessian"},
+    {"setups"},
     {"observables"},
     {"experiment"},
     {"packings", "stripe", "fits", "claims", "audit"},

@@ -50,9 +50,8 @@ def test_rows_of_the_jacobian_and_of_the_kernel(L, bias, activation):
     for run, rows in ((0, torch.arange(P)), (R - 1, torch.tensor([5, 1, 4])), (1, torch.tensor([], dtype=torch.long))):
         J = jacobian(network, w, x, run)[rows]
         for tangent in (layered, autograd):
-            if tangent is layered or len(rows):
-                torch.testing.assert_close(tangent.jacobian(run, rows), J, **CLOSE)
-                torch.testing.assert_close(tangent.gram(run, rows), J @ J.T, **CLOSE)
+            torch.testing.assert_close(tangent.jacobian(run, rows), J, **CLOSE)
+            torch.testing.assert_close(tangent.gram(run, rows), J @ J.T, **CLOSE)
 
 
 @pytest.mark.parametrize("L, bias, activation", [case for case in EVERY if case[2] != "relu"])

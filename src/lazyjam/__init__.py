@@ -13,8 +13,6 @@ from .crossover import kernel_ratio as kernel_ratio
 from .data import load as load
 from .ensembles import ensemble as ensemble
 from .ensembles import jackknife as jackknife
-from .experiment import Setup as Setup
-from .experiment import Trained as Trained
 from .experiment import census as census
 from .experiment import sweep as sweep
 from .experiment import train as train
@@ -36,3 +34,5 @@ from .observables import N_delta as N_delta
 from .observables import kernel_change as kernel_change
 from .observables import observable as observable
 from .observables import test_error as test_error
+from .setups import Setup as Setup
+from .setups import Trained as Trained

@@ -136,13 +136,14 @@ def compare(run: Kept, stratum: str = "", *, strict: bool) -> Outcome:
     again, unfit = _measured(_train(run, 1))
     difference, off = np.abs(again[0] - then).max() / scale, abs(int(unfit[0]) - unfit_then)
     allowed, allowed_off = TOLERANCE, 0
-    if not strict and not (difference <= allowed and off == 0):
-        others, unfit_others = _measured(_train(run, DISTURBED, disturbed=True))
-        allowed = max(TOLERANCE, MARGIN * np.abs(others - again).max() / scale)
-        spread = int((unfit_others - unfit).abs().max())
-        allowed_off = max(MARGIN * spread, TOLERANCE * run.setup.P)
-    agrees = difference <= allowed and off <= allowed_off
     reason = f"N_delta {int(unfit[0])}, kept as {unfit_then}" if off else ""
+    if not (difference <= allowed and off == 0):
+        others, unfit_others = _measured(_train(run, DISTURBED, disturbed=True))
+        spread, spread_off = np.abs(others - again).max() / scale, int((unfit_others - unfit).abs().max())
+        reason = "; ".join(filter(None, [reason, f"a change of the weights by {NOISE} makes {spread:.1e}"]))
+        if not strict:
+            allowed, allowed_off = max(TOLERANCE, MARGIN * spread), max(MARGIN * spread_off, TOLERANCE * run.setup.P)
+    agrees = difference <= allowed and off <= allowed_off
     return Outcome(run.key, label, stratum, AGREES if agrees else DISAGREES, float(difference), float(allowed), reason)
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pooch
 import torch
 
 from . import sources
@@ -191,7 +190,7 @@ def _features(dataset: str, stamps: tuple, preprocessing: str, d: int) -> tuple[
     source = _source(dataset)
     blobs = sources.blobs(dataset, source, stamps)
     checksum = sources.sha256(*blobs)
-    path = Path(pooch.os_cache("lazyjam")) / "features" / f"{checksum}-{preprocessing}-{d}-v{FORMAT}.npz"
+    path = sources.user_folder() / "features" / f"{checksum}-{preprocessing}-{d}-v{FORMAT}.npz"
     stored = _stored(path)
     if stored is not None:
         return *stored, checksum

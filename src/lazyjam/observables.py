@@ -7,7 +7,6 @@ its meaning changes, and the runs that have it are trained again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,11 +14,9 @@ from torch import Tensor
 from .flow import CAPPED
 from .kernels import ntk, relative_change
 from .losses import LOSSES
+from .setups import Trained
 
-if TYPE_CHECKING:
-    from .experiment import Trained
-
-Observable = Callable[["Trained"], Tensor]
+Observable = Callable[[Trained], Tensor]
 
 PROBES = 64
 

@@ -55,7 +55,7 @@ def rehearse(chapter: Chapter, parameters: dict[str, Any]) -> Rehearsal:
     found = Rehearsal()
     names: dict[str, Any] = {"__name__": "__main__", "display": lambda *shown, **options: None}
     with ExitStack() as stack:
-        figures = stack.enter_context(tempfile.TemporaryDirectory())
+        figures = stack.enter_context(tempfile.TemporaryDirectory()) + "/figures"
         stack.enter_context(_quiet())
         stack.enter_context(_counting(found))
         stack.enter_context(chdir(chapter.path.parent))

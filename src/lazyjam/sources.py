@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pooch
 
 from .archives import DAMAGES, digits, read_cifar_binary, read_cifar_jpeg, read_digits, read_idx, read_npz
 
@@ -61,7 +60,16 @@ def _locate(source: Images, file: File) -> Path:
     return found[0] if found else _download(source, file, folders)
 
 
+def user_folder() -> Path:
+    """Where downloads and features are kept on this machine."""
+    import pooch  # here, because it costs half a second and prints about progress bars when a notebook imports it
+
+    return Path(pooch.os_cache("lazyjam"))
+
+
 def _download(source: Images, file: File, folders: list[Path]) -> Path:
+    import pooch
+
     reason = "it has no download address:"
     for url in source.urls:
         try:
@@ -70,7 +78,7 @@ def _download(source: Images, file: File, folders: list[Path]) -> Path:
                     url + file.name,
                     known_hash=f"sha256:{file.archive}",
                     fname=file.name,
-                    path=Path(pooch.os_cache("lazyjam")) / source.folder,
+                    path=user_folder() / source.folder,
                     progressbar=True,
                 )
             )

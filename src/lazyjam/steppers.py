@@ -166,7 +166,7 @@ def _stiffness(problem: Problem, point: Point, memory: Tensor) -> tuple[Tensor, 
 def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
     """Stabilised explicit step: s gradients reach dt = 0.65 s^2 / lambda_max. Each run has its own s."""
     stiffness, vector, products = _stiffness(problem, point, memory)
-    stages = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).clamp(2, MAX_STAGES).long()
+    stages = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).nan_to_num(2).clamp(2, MAX_STAGES).long()
     dt_used = dt.minimum(0.649 * (stages**2 - 1) / stiffness)  # only less than dt where the stages are capped
     table = torch.zeros(int(stages.max()) + 1, len(dt), 4, dtype=dt.dtype)
     for run, s in enumerate(stages.tolist()):

@@ -232,6 +232,8 @@ class AutogradTangent:
         def row(mu: Tensor) -> Tensor:
             return flatten(self._pull(F.one_hot(mu, self.f.shape[1]).to(self.f.dtype).expand_as(self.f))[0])
 
+        if not len(rows):  # vmap has nothing to say about the shape of nothing
+            return self.f.new_zeros(len(self.f), 0, sum(value[0].numel() for value in self._w.values()))
         return torch.func.vmap(row, chunk_size=chunk)(rows).transpose(0, 1)
 
     def gram(self, run: int, rows: Tensor) -> Tensor:

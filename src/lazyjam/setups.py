@@ -1,0 +1,150 @@
+"""What a run is, and what it is when it has ended: Setup and Trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import data as datasets
+from .cache import key
+from .losses import LOSSES
+from .networks import ACTIVATIONS, NETWORKS, Network
+from .types import Inputs, Outputs, Params, PerRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Everything that determines a run, and nothing else: it is the key under which the result is kept.
+
+    dataset, P, P_test, P_kernel: name in DATASETS, sizes of the training, test and kernel set. d: input dimension.
+    preprocessing, pca_on: see `data.load`. architecture, h, L, activation, bias: the network (Eqs. 1-3).
+    alpha_tilde = sqrt(h) alpha: the scale of the output. loss: name in LOSSES. t_max: longest flow time.
+    seed: the initial weights, nothing else. seed_data: the split in training, test and kernel set.
+
+    Raises ValueError, before anything is computed, for a value that cannot be.
+    """
+
+    dataset: str = "digits"
+    P: int = 500
+    P_test: int = 1000
+    P_kernel: int = 100
+    d: int = 10
+    preprocessing: str = "pca"
+    pca_on: str = "pool"
+    architecture: str = "fc"
+    h: int = 32
+    L: int = 2
+    activation: str = "swish10"
+    bias: bool = False
+    loss: str = "soft_hinge"
+    alpha_tilde: float = 1.0
+    t_max: float = math.inf
+    seed: int = 0
+    seed_data: int = 0
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _coerced(field.name, field.type, getattr(self, field.name)))
+        for name in ("P", "h", "L", "d", "alpha_tilde", "t_max"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        if not math.isfinite(self.alpha_tilde):
+            raise ValueError(f"alpha_tilde must be finite, got {self.alpha_tilde}.")
+        for name in ("seed", "seed_data"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be zero or a positive integer, got {getattr(self, name)}.")
+        for name, table in (("architecture", NETWORKS), ("activation", ACTIVATIONS), ("loss", LOSSES)):
+            if getattr(self, name) not in table:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}{_nearest(getattr(self, name), table)}.")
+        datasets.check(self.dataset, self.P, self.P_test, self.P_kernel, self.d, self.preprocessing, self.pca_on)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields that differ from their defaults: a new field, whose default is the old way, changes no key."""
+        pairs = ((field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self))
+        return {name: value for name, value, default in pairs if value != default}
+
+    @property
+    def key(self) -> str:
+        """The address of the result in a cache."""
+        return key(self.fields)
+
+    @property
+    def network(self) -> Network:
+        """The network of this setup."""
+        return NETWORKS[self.architecture](self.d, self.h, self.L, self.activation, self.bias)
+
+    @property
+    def N(self) -> int:
+        """Number of parameters."""
+        return sum(w.numel() for w in self.network.init(torch.Generator()).values())
+
+    def replace(self, **changes: Any) -> Setup:
+        """A copy with other values; an unknown name is refused with the nearest one."""
+        for name in changes:
+            if name not in (names := [field.name for field in dataclasses.fields(self)]):
+                raise ValueError(f"a Setup has no {name!r}{_nearest(name, names)}.")
+        return dataclasses.replace(self, **changes)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), list(names), 1)
+    return f": did you mean {close[0]!r}?" if close else f": choose one of {', '.join(names)}"
+
+
+def _coerced(name: str, kind: str, value: Any) -> Any:
+    """The value as its field's type, so that 1 and 1.0, or a numpy integer, are one key."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind == "int" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if type(value).__name__ != kind:
+        raise ValueError(f"{name} must be of type {kind}, got {value!r}.")
+    return value
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A batch of runs at their end. Every tensor has the axis of runs, R, in front.
+
+    setups: what each run was; those of a batch differ in alpha_tilde, t_max and seed alone. w0, w: first and last
+    weights. f_train: predictor on the training set. t, state, N_delta: as in flow.Snapshot. N_delta_at: (R, 3).
+    """
+
+    setups: Sequence[Setup]
+    network: Network
+    data: datasets.Data
+    alpha: PerRun
+    w0: Params
+    w: Params
+    f_train: Outputs
+    t: PerRun
+    state: Tensor
+    N_delta: Tensor
+    N_delta_at: Tensor
+    gradients: Tensor
+    factorisations: Tensor
+
+    @property
+    def setup(self) -> Setup:
+        """What the runs have in common."""
+        return self.setups[0]
+
+    def predictor(self, x: Inputs) -> Outputs:
+        """f(x) = alpha (f_tilde(w, x) - f_tilde(w_0, x)) (Eq. 8)."""
+        return self.alpha[:, None] * (self.network.apply(self.w, x) - self.network.apply(self.w0, x))
+
+    @cached_property
+    def f_test(self) -> Outputs:
+        """The predictor on the test set."""
+        return self.predictor(self.data.test.x)
