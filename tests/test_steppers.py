@@ -179,7 +179,8 @@ def linear(rates: torch.Tensor) -> Problem:
     network = from_function(
         lambda generator: {"a": torch.randn(d, generator=generator, dtype=torch.float64)}, lambda w, x: w["a"] @ x.T
     )
-    return make(network, "squared", tensor(0.3), torch.diag((rates * d).sqrt()), tensor(*[(-1.0) ** i for i in range(d)]))
+    y = tensor(*[(-1.0) ** i for i in range(d)])
+    return make(network, "squared", tensor(0.3), torch.diag((rates * d).sqrt()), y)
 
 
 def amplification(method: str, rates: torch.Tensor, dt: float) -> torch.Tensor:

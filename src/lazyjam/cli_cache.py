@@ -12,7 +12,7 @@ import typer
 from . import audit as auditing
 from .cache import Cache
 from .chapters import Chapter, chapter, held, project
-from .experiment import Setup
+from .setups import Setup
 from .terminal import AsJson, Folder, columns, print_json
 
 BULKY = ("test_margin", "test_output")  # outputs of single runs, which stay loose

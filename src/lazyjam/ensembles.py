@@ -7,8 +7,9 @@ import numpy as np
 import xarray as xr
 
 from .cache import Cache, Record, key
-from .experiment import Setup, grid_of, sweep
+from .experiment import grid_of, sweep
 from .observables import N_delta, test_margin
+from .setups import Setup
 
 VERSION = 1  # of the numbers below
 HOW = ("executor", "device", "progress", "max_gradients", "method")  # what `sweep` takes besides the axes

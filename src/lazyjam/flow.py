@@ -149,7 +149,7 @@ def _first_dt(problem: Problem, point: Point, tol: float) -> PerRun:
 
 
 def _unsatisfied(problem: Problem, f: Outputs) -> Tensor:
-    return (problem.y * f < 1).sum(1)
+    return (~(problem.y * f >= 1)).sum(1)  # what is not a number is not satisfied
 
 
 def _end(problem: Problem, f: Outputs) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 
 from .cache import Cache
-from .experiment import Setup, sweep
+from .experiment import sweep
 from .observables import STANDARD
+from .setups import Setup
 
 BUDGET = 300.0  # the longest budget, in units of tau; N_delta is recorded at 3 and 30 tau as well
 

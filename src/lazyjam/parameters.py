@@ -15,7 +15,7 @@ import yaml
 
 from .chapters import Chapter, Parameter, nearest
 from .data import DATASETS
-from .experiment import Setup
+from .setups import Setup
 
 
 def from_file(chapter: Chapter, path: Path, known: Iterable[str]) -> dict[str, Any]:

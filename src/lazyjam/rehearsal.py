@@ -22,8 +22,9 @@ import numpy as np
 from . import experiment, plots
 from .cache import Cache, Record
 from .chapters import Chapter
-from .experiment import BUDGETS, Setup
+from .experiment import BUDGETS
 from .observables import PROBES, Observable
+from .setups import Setup
 
 FAMILY = ("dataset", "architecture", "L", "loss")  # runs that differ in one of these tell nothing on each other's cost
 

@@ -1,0 +1,347 @@
+"""Setups and their keys, the sweep and its table, the cache under it, and the phase diagram that comes of it."""
+
+import math
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from lazyjam import experiment, jamming
+from lazyjam.cache import Cache, Record
+from lazyjam.cache import key as key_of
+from lazyjam.experiment import Setup, missing, sweep, train
+from lazyjam.flow import FITTED
+from lazyjam.observables import STANDARD, N_delta, capped, observable, rms_output, t_end
+
+BASE = Setup(P=20, P_test=50, P_kernel=10, d=5, L=1, h=10, alpha_tilde=10.0)
+AXES = dict(alpha_tilde=[3.0, 30.0], seed=range(4))
+
+
+@pytest.fixture
+def cache(tmp_path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def as_a_user():
+    """Without the checks of types that pytest adds, which come before the sentences that a user sees."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Two runs a batch, so that a sweep over AXES is four batches."""
+    monkeypatch.setattr(experiment, "BATCH_ELEMENTS", 2 * BASE.P * BASE.h)
+
+
+def quiet(setup=BASE, wanted=(N_delta, t_end, rms_output), cache=None, **how) -> xr.Dataset:
+    return sweep(setup, list(wanted), cache, progress=False, **how)
+
+
+def forbid(monkeypatch):
+    def never(*args, **how):
+        raise AssertionError("a run was trained again")
+
+    monkeypatch.setattr(experiment, "train", never)
+
+
+def count(monkeypatch) -> list:
+    trained, really = [], experiment.train
+
+    def counting(setups, **how):
+        trained.extend(setups)
+        return really(setups, **how)
+
+    monkeypatch.setattr(experiment, "train", counting)
+    return trained
+
+
+# Setup ---------------------------------------------------------------------------------------------------------------
+
+BAD = [
+    (dict(dataset="mnits"), "Unknown data set 'mnits': did you mean 'mnist'?"),
+    (dict(dataset="stripe"), "The synthetic data set 'stripe' is used as drawn: set preprocessing='none'"),
+    (dict(P=0), "P must be positive, got 0."),
+    (dict(P=10**6), "The data set 'digits' has 1740 images in balanced classes: P + P_test + P_kernel must be at most"),
+    (dict(P="20"), "P must be of type int, got '20'."),
+    (dict(P_test=-1), "P_test must be a whole number, 0 or larger, got -1."),
+    (dict(P_kernel=-1), "P_kernel must be a whole number, 0 or larger, got -1."),
+    (dict(d=0), "d must be positive, got 0."),
+    (dict(d=65), "The images of 'digits' have 64 pixels: d must be at most that, got 65."),
+    (dict(preprocessing="pac"), "Unknown preprocessing 'pac': did you mean 'pca'?"),
+    (dict(pca_on="test"), "Unknown pca_on 'test': known are pool, train."),
+    (dict(architecture="cnn"), "unknown architecture 'cnn': choose one of fc"),
+    (dict(h=0), "h must be positive, got 0."),
+    (dict(h=2.5), "h must be of type int, got 2.5."),
+    (dict(h=True), "h must be of type int, got True."),
+    (dict(L=0), "L must be positive, got 0."),
+    (dict(activation="rleu"), "unknown activation 'rleu': did you mean 'relu'?"),
+    (dict(bias=1), "bias must be of type bool, got 1."),
+    (dict(loss="soft_hing"), "unknown loss 'soft_hing': did you mean 'soft_hinge'?"),
+    (dict(alpha_tilde=-1), "alpha_tilde must be positive, got -1.0."),
+    (dict(alpha_tilde=0), "alpha_tilde must be positive, got 0.0."),
+    (dict(alpha_tilde=math.inf), "alpha_tilde must be finite, got inf."),
+    (dict(alpha_tilde=math.nan), "alpha_tilde must be positive, got nan."),
+    (dict(t_max=0), "t_max must be positive, got 0.0."),
+    (dict(t_max=math.nan), "t_max must be positive, got nan."),
+    (dict(seed=-1), "seed must be zero or a positive integer, got -1."),
+    (dict(seed_data=-2), "seed_data must be zero or a positive integer, got -2."),
+    (dict(alpha_tild=1.0), "a Setup has no 'alpha_tild': did you mean 'alpha_tilde'?"),
+]
+
+
+@pytest.mark.parametrize("changes, sentence", BAD, ids=lambda value: "-".join(value) if isinstance(value, dict) else "")
+def test_a_wrong_value_is_one_sentence(as_a_user, changes, sentence):
+    with pytest.raises(ValueError) as error:
+        Setup().replace(**changes)
+    assert str(error.value).startswith(sentence) and "\n" not in str(error.value)
+
+
+def test_every_field_is_validated():
+    assert {field.name for field in fields(Setup)} <= {name for changes, _ in BAD for name in changes}
+
+
+KEYS = [
+    (dict(), "2430f1a2ad2982d0067885488a4c89e2"),
+    (dict(dataset="mnist", P=1000, P_test=10_000, h=64), "4661a3bad4875e7436970b0f9e81d648"),
+    (dict(dataset="cifar10", d=30, P=1000, alpha_tilde=0.25), "d5ea3222d805f66b52faff17d038f60a"),
+    (dict(dataset="stripe", preprocessing="none", L=1, activation="softplus5"), "518de9903a04c35a667a5b3f442a8a06"),
+    (dict(P=250, seed=3), "6c1e8d173fec787ce75fe28b7c539cd0"),
+    (dict(alpha_tilde=1e6, t_max=1234.5), "e180062913f3b0697851117fef8db027"),
+    (dict(loss="quadratic_hinge", activation="relu", bias=True, L=3, preprocessing="pca_whitened"),
+     "547f6442199929c7eacf2f199870a582"),
+    (dict(seed_data=1, pca_on="train"), "d2c1823aef6e27a546cda0d00ece82f4"),
+    (dict(h=4, t_max=300.0, alpha_tilde=4e-3, seed=9), "9e0476d678f8dbabf413f36106ff016f"),
+    (dict(P_kernel=0, P_test=100, loss="cross_entropy"), "a4c43b11f10ae88276f95276027ab21d"),
+]
+
+
+@pytest.mark.parametrize("changes, key", KEYS)
+def test_keys_never_change(changes, key):
+    """What is committed is found by its key. A new field must have the old behaviour as its default."""
+    assert Setup(**changes).key == key
+
+
+def test_a_key_hashes_only_what_differs_from_the_defaults():
+    assert Setup().fields == {} and Setup().key == key_of({})
+    assert Setup(h=64, seed=0, alpha_tilde=1.0).fields == {"h": 64}
+    assert Setup(h=64).key == key_of({"h": 64})
+
+
+def test_one_value_has_one_key_whatever_its_type(as_a_user):
+    same = [Setup(alpha_tilde=two) for two in (2, 2.0, np.float64(2), np.int64(2))]
+    assert len({setup.key for setup in same}) == len(set(same)) == 1
+    assert Setup(h=np.int64(8)).key == Setup(h=8).key == Setup(h=8.0).key
+    assert type(Setup(h=np.int32(8)).h) is int and type(Setup(t_max=5).t_max) is float
+
+
+def test_every_field_is_part_of_the_key():
+    other = dict(dataset="mnist", P=7, P_test=7, P_kernel=7, d=7, preprocessing="pca_whitened", pca_on="train", h=7,
+                 L=7, activation="relu", bias=True, loss="squared", alpha_tilde=7.0, t_max=7.0, seed=7, seed_data=7)
+    untried = {field.name for field in fields(Setup)} - set(other)
+    assert untried == {"architecture"}, "there is one architecture"
+    keys = {Setup().key} | {Setup(P=20).replace(**{name: value}).key for name, value in other.items()}
+    assert len(keys) == 1 + len(other)
+
+
+def test_number_of_parameters():
+    assert Setup(d=10, h=32, L=2).N == 10 * 32 + 32**2 + 32
+
+
+# train ---------------------------------------------------------------------------------------------------------------
+
+
+def test_seed_data_is_not_tied_to_seed():
+    """The seed draws the weights and nothing else, seed_data the split and nothing else."""
+    one, other, split = (train([BASE.replace(**change)]) for change in (dict(), dict(seed=1), dict(seed_data=1)))
+    assert all(torch.equal(a, b) for part in range(3) for a, b in zip(one.data[part], other.data[part], strict=True))
+    assert not torch.equal(one.w0["W1"], other.w0["W1"])
+    assert not torch.equal(one.data.train.x, split.data.train.x)
+    assert torch.equal(one.w0["W1"], split.w0["W1"])
+
+
+def test_alpha_is_alpha_tilde_over_the_root_of_the_width():
+    assert train([BASE.replace(h=25)]).alpha.item() == pytest.approx(2.0, rel=1e-15)
+
+
+def test_a_batch_differs_in_alpha_tilde_t_max_and_seed_alone():
+    train([BASE, BASE.replace(alpha_tilde=3.0, t_max=1.0, seed=4)])
+    with pytest.raises(ValueError, match="may differ in alpha_tilde, t_max and seed alone"):
+        train([BASE, BASE.replace(h=11)])
+
+
+@pytest.mark.parametrize("h", [10, 28])
+def test_a_run_does_not_feel_its_batch(h):
+    setups = [BASE.replace(L=2, h=h, alpha_tilde=a, seed=s) for s, a in enumerate((1.0, 10.0, 100.0, 1e5))]
+    together = train(setups)
+    assert together.state.eq(FITTED).all()
+    for run in (0, 3):
+        alone = train([setups[run]])
+        torch.testing.assert_close(alone.f_test[0], together.f_test[run], rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(alone.t[0], together.t[run], rtol=1e-8, atol=0)
+
+
+def test_a_device_that_is_not_there_is_a_sentence():
+    with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'tpu'."):
+        quiet(device="tpu")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(ValueError, match="device 'cuda' needs a GPU that torch can see.*use device='cpu'."):
+        quiet(device="cuda")
+
+
+# sweep ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_is_a_table_with_named_axes():
+    table = quiet(wanted=STANDARD, h=[8, 12], **AXES)
+    assert dict(table.sizes) == {"h": 2, "alpha_tilde": 2, "seed": 4, "budget": 3}
+    assert table.N_delta.dims == ("h", "alpha_tilde", "seed")
+    assert table.N_delta_at.dims == ("h", "alpha_tilde", "seed", "budget")
+    assert table.h.values.tolist() == [8, 12] and table.alpha_tilde.values.tolist() == [3.0, 30.0]
+    one = train([BASE.replace(h=12, alpha_tilde=30.0, seed=2)])
+    cell = table.sel(h=12, alpha_tilde=30.0, seed=2)
+    assert cell.rms_output.item() == pytest.approx(rms_output(one).item(), rel=1e-8)
+    assert cell.gradients.item() == one.gradients.item() and cell.cpu_seconds >= 0
+    assert {"N_delta", "kernel_change", "test_error", "t_end"} <= set(table)
+
+
+def test_a_second_call_reads_everything(cache, monkeypatch, capfd):
+    first = sweep(BASE, STANDARD, cache, **AXES)
+    assert "runs: 100%" in capfd.readouterr().err and missing(BASE, STANDARD, cache, **AXES) == []
+    forbid(monkeypatch)
+    second = sweep(BASE, STANDARD, Cache(cache.folder), **AXES)
+    assert capfd.readouterr() == ("", ""), "nothing to do is nothing to say"
+    xr.testing.assert_identical(first, second)
+
+
+def test_a_bad_value_anywhere_is_found_before_the_first_run(cache, monkeypatch):
+    forbid(monkeypatch)
+    with pytest.raises(ValueError, match="alpha_tilde must be positive, got -1.0."):
+        quiet(cache=cache, alpha_tilde=[1.0, 2.0, -1.0])
+    with pytest.raises(ValueError, match="the axis seed is empty"):
+        quiet(cache=cache, seed=[])
+    with pytest.raises(ValueError, match="a Setup has no 'sed': did you mean 'seed'?"):
+        quiet(cache=cache, sed=[1])
+
+
+def test_an_interrupted_sweep_resumes_to_the_same_bits(cache, tmp_path, monkeypatch, small_batches):
+    whole = quiet(cache=Cache(tmp_path / "whole"), **AXES)
+    really, calls = experiment.train, []
+
+    def interrupted(setups, **how):
+        calls.append(setups)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return really(setups, **how)
+
+    monkeypatch.setattr(experiment, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quiet(cache=cache, **AXES)
+    assert len(missing(BASE, [N_delta], cache, **AXES)) == 4, "what was finished is kept"
+    resumed = quiet(cache=cache, **AXES)
+    assert len(calls) == 5
+    xr.testing.assert_identical(resumed.drop_vars("cpu_seconds"), whole.drop_vars("cpu_seconds"))
+    last = BASE.replace(alpha_tilde=30.0, seed=3).key
+    kept = [Cache(folder).get(last) for folder in (cache.folder, tmp_path / "whole")]
+    assert all(np.array_equal(kept[0].columns[name], kept[1].columns[name]) for name in kept[0].columns)
+
+
+def test_a_missing_observable_trains_again_and_keeps_the_other_columns(cache, monkeypatch):
+    quiet(wanted=[N_delta], cache=cache, seed=[0, 1])
+    trained = count(monkeypatch)
+    quiet(wanted=[N_delta, t_end], cache=cache, seed=[0])
+    assert trained == [BASE]
+    assert missing(BASE, [t_end], cache, seed=[0, 1]) == [BASE.replace(seed=1)]
+    quiet(wanted=[N_delta], cache=cache, seed=[0, 1])
+    assert len(trained) == 1 and {"N_delta", "t_end", "capped"} <= set(cache.get(BASE.key).columns)
+
+
+def test_a_raised_version_trains_again(cache, monkeypatch):
+    @observable(version=1)
+    def mine(trained):
+        return trained.t
+
+    quiet(wanted=[mine], cache=cache)
+    trained = count(monkeypatch)
+    quiet(wanted=[mine], cache=cache)
+    assert not trained
+    monkeypatch.setattr(mine, "version", 2)
+    quiet(wanted=[mine], cache=cache)
+    quiet(wanted=[mine], cache=cache)
+    assert trained == [BASE]
+
+
+def test_a_capped_run_is_computed_again_when_the_cap_is_raised(cache, monkeypatch):
+    first = quiet(wanted=[N_delta, capped], cache=cache, max_gradients=40)
+    assert first.capped.item() and first.N_delta.item() > 0
+    trained = count(monkeypatch)
+    assert quiet(wanted=[N_delta, capped], cache=cache, max_gradients=40).capped.item() and not trained
+    second = quiet(wanted=[N_delta, capped], cache=cache)
+    assert trained == [BASE] and not second.capped.item() and second.N_delta.item() == 0
+    assert not quiet(wanted=[N_delta, capped], cache=cache, max_gradients=40).capped.item() and len(trained) == 1
+
+
+def test_a_field_that_depends_on_an_axis():
+    t_max = xr.DataArray([0.05, 0.2], dims="alpha_tilde", coords={"alpha_tilde": [3.0, 30.0]})
+    table = quiet(t_max=t_max, **AXES)
+    assert table.t_end.dims == ("alpha_tilde", "seed")
+    assert table.t_end.values.tolist() == [[0.05] * 4, [0.2] * 4]
+
+
+def test_the_record_says_how_it_was_made(cache):
+    quiet(cache=cache)
+    record = cache.get(BASE.key)
+    assert isinstance(record, Record) and record.meta["fields"] == BASE.fields
+    how = dict(device="cpu", method="implicit", max_gradients=experiment.MAX_GRADIENTS)
+    assert record.meta["how"] == how
+    assert record.meta["provenance"]["torch"] == torch.__version__ and len(record.meta["provenance"]["checksum"]) == 64
+    assert record.meta["cost"]["gradients"] > 0 and record.meta["versions"]["N_delta"] == N_delta.version
+
+
+def test_processes_give_the_same_table(cache, small_batches):
+    serial = quiet(**AXES)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+        parallel = quiet(cache=cache, executor=executor, **AXES)
+    xr.testing.assert_identical(parallel.drop_vars("cpu_seconds"), serial.drop_vars("cpu_seconds"))
+    assert missing(BASE, [N_delta], cache, **AXES) == []
+
+
+def test_what_a_method_makes_another_confirms():
+    by = [quiet(wanted=[rms_output, t_end], method=method, alpha_tilde=[3.0, 300.0]) for method in ("implicit", "rkc")]
+    xr.testing.assert_allclose(by[0][["rms_output", "t_end"]], by[1][["rms_output", "t_end"]], rtol=0.02)
+
+
+# the phase diagram ---------------------------------------------------------------------------------------------------
+
+
+def test_time_to_fit_is_the_median_rounded_to_two_digits():
+    how = dict(alpha_tilde=[3.0, 300.0], progress=False)
+    tau = jamming.fit_time(BASE, None, h=16, **how)
+    table = sweep(BASE, [t_end], None, h=[16], seed=range(3), **how)
+    expected = [float(f"{t:.1e}") for t in table.t_end.isel(h=0).median("seed").values]
+    assert tau.values.tolist() == expected and tau.dims == ("alpha_tilde",)
+    with pytest.raises(ValueError, match="nets of width 1 do not fit 20 patterns: choose a wider one"):
+        jamming.fit_time(BASE.replace(t_max=10.0), None, h=1, alpha_tilde=[3.0], progress=False)
+
+
+def test_the_phase_diagram_has_black_and_coloured_cells_and_both_regimes():
+    """Digits: narrow nets jam, wide ones fit; the kernel of a wide one changes by more or by less than itself."""
+    setup = Setup(P=50, P_test=100, P_kernel=20, d=5)
+    axes = jamming.plane(setup, None, h=[1, 16], alpha_tilde=[0.3, 1000.0], progress=False)
+    table = sweep(setup, STANDARD, None, seed=range(3), progress=False, **axes)
+    assert (table.N_delta.sel(h=1) > 0).all() and (table.N_delta.sel(h=16) == 0).all()
+    assert jamming.jamming_width(table.N_delta).values.tolist() == [16, 16]
+    change = table.kernel_change.sel(h=16)
+    assert (change.sel(alpha_tilde=0.3) > 10).all() and (change.sel(alpha_tilde=1000.0) < 0.1).all()
+    assert (table.test_error.sel(h=16) < 0.35).all() and not table.capped.any() and (axes["t_max"].sel(h=1) > 100).all()
+    jammed = table.sel(h=1)
+    assert (jammed.t_end == axes["t_max"].sel(h=1)).all(), "each for 300 times as long as a wide net needs"
+    assert (jammed.N_delta_at.diff("budget") <= 2).all(), "more time leaves fewer unsatisfied"

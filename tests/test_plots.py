@@ -1,0 +1,60 @@
+"""Figures: the same bytes on every run, and what is drawn is what the table says."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lazyjam import plots
+
+H, SCALES = [4, 8, 16], [1.0, 10.0, 100.0, 1e3]
+
+
+@pytest.fixture
+def tables():
+    rng = np.random.default_rng(1)
+    dims, coords = ("h", "alpha_tilde", "seed"), {"h": H, "alpha_tilde": SCALES}
+    N_delta = np.zeros((3, 4, 4))
+    N_delta[0] = 9
+    N_delta[1, :, 0] = 2
+    change = (30 / np.array(SCALES))[None, :, None] * rng.lognormal(0, 0.1, (3, 4, 4))
+    budgets = np.stack([N_delta, N_delta, N_delta], axis=-1)
+    table = xr.Dataset(
+        {"N_delta": (dims, N_delta), "N_delta_at": ((*dims, "budget"), budgets), "kernel_change": (dims, change),
+         "test_error": (dims, rng.uniform(0.1, 0.2, (3, 4, 4)))}, coords=coords)
+    error = np.full((3, 4), 0.1)
+    error[0] = np.nan
+    means = xr.Dataset({"error": (dims[:2], error), "M": (dims[:2], (N_delta == 0).sum(-1))}, coords=coords)
+    return table, means
+
+
+def draw(tables, folder):
+    figure, (ax, bx, cx) = plots.subplots(3)
+    plots.phase_diagram(ax, *tables, cuts=(10.0,))
+    plots.double_descent(bx, tables[0].isel(alpha_tilde=[0, 1]), tables[1].isel(alpha_tilde=[0, 1]))
+    plots.kernel_change(cx, tables[0], against="alpha")
+    plots.save(figure, folder, "some", plots.rows(tables[1]))
+    return ax, bx
+
+
+def test_same_bytes(tables, tmp_path):
+    for name in ("one", "two"):
+        draw(tables, tmp_path / name)
+    for suffix in ("svg", "png", "csv"):
+        first, second = ((tmp_path / name / f"some.{suffix}").read_bytes() for name in ("one", "two"))
+        assert first == second and len(first) > 100
+
+
+def test_the_map_shows_jammed_cells_hatched_cells_and_the_crossover(tables, tmp_path):
+    ax, bx = draw(tables, tmp_path)
+    mesh = ax.collections[0].get_array()
+    assert mesh.mask[:, 0].all() and not mesh.mask[:, 1:].any()
+    assert sum(patch.get_hatch() is not None for patch in ax.patches) == 4  # the width at which one seed failed
+    full = [line for line in ax.lines if line.get_color() == plots.JAMMED and line.get_linestyle() == "-"]
+    assert np.allclose([line.get_ydata()[1:] for line in full], 30, rtol=0.3)
+    assert len(bx.get_legend().get_texts()) == 4
+
+
+def test_csv_holds_the_numbers(tables, tmp_path):
+    draw(tables, tmp_path)
+    lines = (tmp_path / "some.csv").read_text().strip().split("\n")
+    assert len(lines) == 13 and "error" in lines[0]
