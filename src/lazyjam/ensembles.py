@@ -57,7 +57,7 @@ def _margin(run: Setup, cache: Cache, how: dict) -> np.ndarray:
     return sweep(run, [test_margin], cache, seed=[run.seed], **how).test_margin.values[0]
 
 
-def summary(margins: np.ndarray) -> dict[str, np.ndarray]:
+def summary(margins: np.ndarray) -> dict[str, np.ndarray | np.float64]:
     """The numbers of one ensemble from the margins y f of its members on the test set, shape (M, P_test)."""
     M = len(margins)
     mean = margins.mean(0)
