@@ -78,7 +78,7 @@ def phase_diagram(
     last = table.N_delta_at.isel(budget=-1)
     (low, rows), (high, _) = (_steps(jamming_width(last, share), h, x, y) for share in (0.1, 0.9))
     ax.fill_betweenx(rows, low, high, color=BUDGET_LINES[-1][1], alpha=0.3, lw=0)
-    ax.plot(*_steps(authors_width(last), h, x[1:], y), color="white", lw=0.9, ls=":", label="no seed fits below")
+    ax.plot(*_steps(authors_width(last), h, x[1:], y), color="white", lw=0.9, ls=":", label="all fail")
     halo = [withStroke(linewidth=2.5, foreground="white")]
     for level in (*levels, 1.0):
         star = crossover(table, level)
@@ -89,7 +89,7 @@ def phase_diagram(
                     path_effects=halo)
     for cut in cuts:
         ax.axhline(cut, color="white", lw=0.8, ls=(0, (1, 1)))
-    for text, place, colour in (("lazy", (0.8, 0.86), LAZY), ("feature", (0.8, 0.14), FEATURE)):
+    for text, place, colour in (("lazy", (0.6, 0.92), LAZY), ("feature", (0.6, 0.05), FEATURE)):
         ax.text(*place, text, transform=ax.transAxes, color=colour, weight="bold", ha="center", fontsize=12,
                 path_effects=halo)
     ax.text(0.05, 0.5, "jamming", transform=ax.transAxes, color="white", rotation=90, va="center", fontsize=11)
