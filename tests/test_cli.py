@@ -189,6 +189,8 @@ def test_ctrl_c_is_one_sentence(project):
     process = subprocess.Popen(
         [sys.executable, "-c", "from lazyjam.cli import app; app()", "run", "tiny"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a test run in the background of a script inherits that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (project / "started").exists() and process.poll() is None:
         time.sleep(0.05)
