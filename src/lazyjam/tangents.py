@@ -5,8 +5,10 @@ J is the Jacobian of the outputs f_tilde of a batch of runs at P patterns with r
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import combinations, pairwise
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -156,48 +158,64 @@ class LayeredTangent:
     def hessian(self, run: int, c: Tensor, rows: Tensor) -> Tensor:
         """Layer by layer: z_l bends through the activation, and is bilinear in its weights and what is below.
 
-        sum_l sum_i Z_i^T diag(q_i) Z_i + C + C^T, with Z_i = d z_i / dw and q = c (d f / d a) sigma''. A weight below
-        layer l acts through the inputs of l, a weight of row i of layer l through z_i alone.
+        The weights of layer k act through z_k alone, so with G_lk = d z_l / d z_k every block is a sum over patterns of
+        an (h x h) and a (fan-in x fan-in) matrix: no second derivative of a pattern is as large as the weights.
         """
         weights, scales, bias, inputs, slopes, z = self._layers
-        n, c = sum(factor.size for factor in self.factors), c[rows, None]
-        H, below, start = self.f.new_zeros(n, n), None, 0
+        c = c[rows, None]
+        A = [scale * a[min(run, len(a) - 1), rows] for scale, a in zip(scales, inputs, strict=True)]
+        if bias:
+            A = [F.pad(a, (0, 1), value=1.0) for a in A]
+        D = [c if delta is None else c * delta[run, rows] for delta in self._deltas]
+        shapes = [(W.shape[1], a.shape[1]) for W, a in zip(weights, A, strict=True)]
+        blocks = _Blocks(self.f, shapes)
+        G: list[Tensor] = []  # from every layer below
         for layer, slope in enumerate(slopes):
-            W, W_next, S = weights[layer][run], weights[layer + 1][run], slope[run, rows]
-            A = scales[layer] * inputs[layer][min(run, len(inputs[layer]) - 1), rows]
-            D = self._deltas[layer + 1]
-            D = c if D is None else c * D[run, rows]
-            own = start + torch.arange(W.numel(), device=H.device).reshape(W.shape)
-            if bias:
-                A = torch.cat([A, torch.ones_like(A[:, :1])], dim=1)
-                own = torch.cat([own, start + W.numel() + torch.arange(len(W), device=H.device)[:, None]], dim=1)
-            next_start = start + own.numel()
-            upper = next_start + torch.arange(W_next.numel(), device=H.device).reshape(W_next.shape)
-            q = (D @ W_next) * self._bend(z[layer][run, rows])
-            _add(H, own[:, :, None], own[:, None, :], torch.einsum("pi,pj,pk->ijk", q, A, A))
-            S_next = scales[layer + 1] * S
-            cross = torch.einsum("pi,pj,pk->ijk", D, S_next, A)
-            _add(H, upper[:, :, None], own[None], cross, both=True)
-            if below is not None:
-                lower = torch.arange(start, device=H.device)
-                H[:start, :start] += (q.unsqueeze(-1) * below).flatten(0, 1).T @ below.flatten(0, 1)
-                _add(H, own[:, :, None], lower, torch.einsum("pi,pj,pin->ijn", q, A, below), both=True)
-                _add(H, upper[:, :, None], lower, torch.einsum("pi,pj,pjn->ijn", D, S_next, below), both=True)
-            through = torch.einsum("ij,pj,pk->pijk", W_next, S, A)
-            lifted = through.new_zeros(len(rows), len(W_next), next_start)
-            lifted[:, :, own.flatten()] = through.flatten(2)
-            if below is not None:
-                lifted[:, :, :start] = torch.einsum("ij,pj,pjn->pin", W_next, S, below)
-            below, start = lifted, next_start
-        return H
+            W, S, above = weights[layer + 1][run], slope[run, rows], scales[layer + 1] * slope[run, rows]
+            q = (D[layer + 1] @ W) * self._bend(z[layer][run, rows])
+            for k, g in enumerate(G):
+                bent = (q.unsqueeze(-1) * g).mT
+                for j in range(k + 1):
+                    blocks[j, k].add_(_outer((bent @ G[j]).mT, A[j], A[k]))
+                blocks[k, layer].add_(_outer(bent, A[k], A[layer]))
+                through = (above.unsqueeze(-1) * g).mT
+                upper = blocks[k, layer + 1][..., : above.shape[1]]
+                upper.add_(_outer(through, A[k], D[layer + 1]).permute(0, 1, 3, 2))
+            # a layer's own z is one of its own: diagonal in the neuron
+            blocks[layer, layer].diagonal(0, 0, 2).add_(torch.einsum("pi,pa,pb->abi", q, A[layer], A[layer]))
+            upper = blocks[layer, layer + 1][..., : above.shape[1]]
+            upper.diagonal(0, 0, 3).add_(torch.einsum("pi,pa,po->aoi", above, A[layer], D[layer + 1]))
+            G = [W @ (S.unsqueeze(-1) * g) for g in G] + [W * S.unsqueeze(1)]
+        return blocks.whole(bias)
+
+class _Blocks:
+    """A symmetric matrix over the weights, by layers: [k, m], k <= m, is a view (fan-out, fan-in, fan-out, fan-in)."""
+
+    def __init__(self, like: Tensor, shapes: Sequence[tuple[int, int]]):
+        ends = np.cumsum([0, *(out * fan_in for out, fan_in in shapes)])
+        self._shapes, self._parts = shapes, [slice(*pair) for pair in pairwise(ends.tolist())]
+        self._matrix = like.new_zeros(ends[-1], ends[-1])
+
+    def __getitem__(self, pair: tuple[int, int]) -> Tensor:
+        (rows, columns), (left, right) = ([of[layer] for layer in pair] for of in (self._parts, self._shapes))
+        return self._matrix[rows, columns].unflatten(0, left).unflatten(2, right)
+
+    def whole(self, bias: bool) -> Tensor:
+        """The matrix in the order of `flatten`. bias: the last input of every layer is that of its bias."""
+        for rows, columns in combinations(self._parts, 2):
+            self._matrix[columns, rows] = self._matrix[rows, columns].T
+        if not bias:
+            return self._matrix
+        everything = torch.arange(len(self._matrix), device=self._matrix.device)
+        layers = [everything[part].reshape(shape) for part, shape in zip(self._parts, self._shapes, strict=True)]
+        order = torch.cat([index for layer in layers for index in (layer[:, :-1].flatten(), layer[:, -1])])
+        return self._matrix[order][:, order]
 
 
-def _add(H: Tensor, i: Tensor, j: Tensor, block: Tensor, both: bool = False) -> None:
-    """H[i, j] += block, and its transpose if both."""
-    i, j = torch.broadcast_tensors(i, j)
-    H[i, j] += block
-    if both:
-        H[j, i] += block
+def _outer(M: Tensor, A: Tensor, B: Tensor) -> Tensor:
+    """sum_p M_pji A_pa B_pb, shape (j, a, i, b), as one matrix product."""
+    pairs = (A.unsqueeze(2) * B.unsqueeze(1)).flatten(1)
+    return (M.flatten(1).T @ pairs).reshape(*M.shape[1:], A.shape[1], B.shape[1]).permute(0, 2, 1, 3)
 
 
 def layered_gram(one: LayeredTangent, two: LayeredTangent) -> Gram:
