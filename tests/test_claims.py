@@ -122,9 +122,16 @@ def test_what_a_verdict_shows(three):
             "error": 0.021,
             "verdict": "not reproduced",
             "reason": "Too small a P.",
+            "rule": VALUE.rule,
         },
     }
     assert str(check("T-below", 1.0, 0.1)) == "T-below: expected < 2, measured 1.00 ± 0.10: reproduced"
+
+
+def test_a_rule_is_all_that_decides_and_no_more():
+    changes = [{"expected": 0.6}, {"tolerance": 0.2}, {"window": "half of it"}, {"data": "mnist"}]
+    assert len({VALUE.rule, ABOVE.rule, BELOW.rule, *(VALUE.model_copy(update=one).rule for one in changes)}) == 7
+    assert VALUE.model_copy(update={"statement": "In other words.", "where": "Fig. 1"}).rule == VALUE.rule
 
 
 def test_jupyter_keeps_the_record(three):

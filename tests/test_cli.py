@@ -204,8 +204,10 @@ def test_claims(project):
     known = list(claims())
     assert json.loads(lazyjam("claims", "--json").stdout)[0]["verdict"] == "not run"
     record = {"id": known[1], "expected": "0", "measured": 0.25, "error": None}
-    record |= {"verdict": "out of reach", "reason": "why"}
-    cell = new_code_cell("check()", outputs=[new_output("display_data", {"text/plain": "", MIME: record})])
+    record |= {"verdict": "out of reach", "reason": "why", "rule": claims()[known[1]].rule}
+    old = {**record, "id": known[2], "rule": "of another time"}
+    shown = [new_output("display_data", {"text/plain": "", MIME: one}) for one in (record, old)]
+    cell = new_code_cell("check()", outputs=shown)
     nbformat.write(new_notebook(cells=[cell]), project / "book/tiny.ipynb")
     rows = {row["id"]: row for row in json.loads(lazyjam("claims", "--json").stdout)}
     assert list(rows) == known

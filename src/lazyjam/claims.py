@@ -7,6 +7,7 @@ decides. The committed notebooks are the record of the verdicts: each carries on
 """
 
 import difflib
+import hashlib
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,6 +57,12 @@ class Claim(BaseModel):
         """What is expected, in symbols: "0 ± 0.1" or "> 0.5"."""
         return f"{self.expected:g} ± {self.tolerance:g}" if self.kind == "value" else f"{self.sense} {self.expected:g}"
 
+    @property
+    def rule(self) -> str:
+        """The hash of all that decides. A verdict carries it, so that one under an earlier rule is recognised."""
+        decides = self.model_dump_json(include={"kind", "expected", "tolerance", "sense", "window", "data"})
+        return hashlib.sha256(decides.encode()).hexdigest()[:12]
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -84,7 +91,7 @@ class Verdict:
             f"Expected {claim.expectation}, measured {measured} ± {error}: **{self.verdict}**.{why}"
         )
         record = {"id": claim.id, "expected": claim.expectation, "measured": _number(measured), "error": _number(error)}
-        record |= {"verdict": self.verdict, "reason": self.reason}
+        record |= {"verdict": self.verdict, "reason": self.reason, "rule": claim.rule}
         return {"text/plain": str(self), "text/markdown": paragraph, MIME: record}
 
 

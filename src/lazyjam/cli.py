@@ -140,11 +140,15 @@ def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
 
 @app.command("claims")
 def list_claims(as_json: AsJson = False) -> None:
-    """List the paper's claims: expected, measured, error and verdict, as the notebooks of the book hold them."""
-    measured = {record["id"]: record for record in outputs(chapters(project()).values(), MIME)}
+    """List the paper's claims: expected, measured, error and verdict, as the notebooks of the book hold them.
+
+    A verdict by another rule than that of the registry does not count: such a claim is not run.
+    """
+    measured = {(record["id"], record["rule"]): record for record in outputs(chapters(project()).values(), MIME)}
     rows = []
     for id, claim in claims().items():
-        record = measured.get(id, {"measured": None, "error": None, "verdict": NOT_RUN, "reason": ""})
+        none = {"measured": None, "error": None, "verdict": NOT_RUN, "reason": ""}
+        record = measured.get((id, claim.rule), none)
         rows.append({"id": id, "chapter": claim.chapter, "statement": claim.statement, "expected": claim.expectation,
                      **{name: record[name] for name in ("measured", "error", "verdict", "reason")}})
     if as_json:

@@ -76,15 +76,10 @@ def gradient_flow(
     marks = t_max[:, None] if landmarks is None else torch.cat([landmarks.minimum(t_max[:, None]), t_max[:, None]], 1)
 
     point = problem.at(flatten(w0))
-    dt = _first_dt(problem, point, tol) if first_dt is None else first_dt.clone()
-    zero = torch.zeros(R, dtype=torch.long, device=device)
-    now = Snapshot(
-        torch.zeros_like(alpha), point.w.clone(), point.f.clone(), dt, _unsatisfied(problem, point.f), zero.clone(),
-        zero.bool(), zero + 1, zero.clone(),
-    )
+    now = _start(problem, point, _first_dt(problem, point, tol) if first_dt is None else first_dt)
     live = torch.arange(R, device=device)
-    refusals, memory = zero.clone(), torch.zeros(R, 0, dtype=alpha.dtype, device=device)
-    seen_past = zero.bool()  # a run that stepped past its end once aims at it from then on
+    refusals, memory = torch.zeros_like(live), torch.zeros(R, 0, dtype=alpha.dtype, device=device)
+    seen_past = torch.zeros_like(live, dtype=torch.bool)  # a run that stepped past its end aims at it from then on
     while len(live):
         target = torch.where(marks[live] > now.t[live, None], marks[live], math.inf).amin(1)
         step_dt = now.dt[live].minimum(target - now.t[live])
@@ -102,8 +97,8 @@ def gradient_flow(
         seen_past = seen_past | went_past
         aim = step_dt * _aim(problem, point.f, step.point.f)
         proposed = torch.where(went_past, aim.clamp(0.02 * step_dt, 0.98 * step_dt), proposed)
-        aim = torch.where(aim > step_dt, aim - step_dt, math.inf)
-        proposed = torch.where(accepted & seen_past, proposed.minimum(aim), proposed)
+        left = torch.where(aim > step_dt, aim - step_dt, math.inf)
+        proposed = torch.where(accepted & seen_past, proposed.minimum(left), proposed)
 
         refusals = torch.where(accepted, 0, refusals + 1)
         gradients = now.gradients[live] + step.cost.gradients.long()
@@ -140,6 +135,13 @@ def _problem(network: Network, w0: Params, data, loss: str, alpha: PerRun, metho
     if not bool((alpha > 0).all()):
         raise ValueError(f"alpha must be positive, got {alpha.min().item()}.")
     return Problem(network, w0, x, y, LOSSES[loss], alpha, network.apply(w0, x))
+
+
+def _start(problem: Problem, point: Point, dt: PerRun) -> Snapshot:
+    """All runs at time zero."""
+    zero = torch.zeros(len(dt), dtype=torch.long, device=dt.device)
+    N_delta = _unsatisfied(problem, point.f)
+    return Snapshot(torch.zeros_like(dt), point.w, point.f, dt, N_delta, zero, zero.bool(), zero + 1, zero)
 
 
 def _first_dt(problem: Problem, point: Point, tol: float) -> PerRun:

@@ -1,6 +1,6 @@
 """Values for the parameters of a chapter: from a file or from words, of the declared type, and in range.
 
-All is checked before anything runs. The ranges are those of Setup: `h` and `mnist_h` are widths, because their
+All is checked before anything runs. The ranges are those of Setup: `h` and `left_h` are widths, because their
 names end in that of its field.
 """
 
@@ -79,7 +79,7 @@ def _check_ranges(chapter: Chapter, changed: dict[str, Any]) -> None:
 
 
 def _field(parameter: Parameter) -> str | None:
-    """The field of Setup that a parameter sets: `h` and `mnist_h` are h, and whatever names a data set is dataset."""
+    """The field of Setup that a parameter sets: `h` and `left_h` are h, and whatever names a data set is dataset."""
     if parameter.type == "str" and parameter.default in DATASETS:
         return "dataset"
     names = [field.name for field in dataclasses.fields(Setup)]

@@ -1,5 +1,6 @@
 """One drawing function per figure: table in, axes out. Colour means the same thing everywhere in the book."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,17 +9,21 @@ import pandas as pd
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, PercentFormatter
 
 from .crossover import crossover, kernel_ratio
+from .fits import PowerLaw
 from .jamming import authors_width, jamming_width
+from .setups import Setup
 
 LAZY, FEATURE, JAMMED = "#0072B2", "#E69F00", "#000000"
 ERROR_MAP = sns.color_palette("crest_r", as_cmap=True)  # perceptually uniform; dark is a low error
 BUDGET_LINES = (("3 $\\tau$", "#FDE0A6", ":"), ("30 $\\tau$", "#F5A86C", "--"), ("300 $\\tau$", "#D55E00", "-"))
+NAMES = dict(mnist="MNIST", fashion_mnist="Fashion-MNIST", cifar10="CIFAR-10", cifar10_jpeg="CIFAR-10 (JPEG copy)")
 STYLE = Path(__file__).with_name("lazyjam.mplstyle")
 
 
@@ -41,6 +46,11 @@ def save(figure: Figure, folder: str | Path, name: str, numbers: pd.DataFrame) -
     numbers.to_csv(folder / f"{name}.csv", float_format="%.6g")
 
 
+def title(setup: Setup) -> str:
+    """What the runs of a panel have in common: the data set, the components kept, and P."""
+    return f"{NAMES.get(setup.dataset, setup.dataset)}, {setup.d} components, $P = {setup.P}$"
+
+
 def _edges(values: np.ndarray) -> np.ndarray:
     """Edges of cells around points on a logarithmic axis."""
     logs = np.log(values)
@@ -61,7 +71,8 @@ def phase_diagram(
 ) -> Axes:
     """Fig. 4: the plane (h, alpha_tilde).
 
-    Colour: test error of the ensemble of the nets that fit; black where fewer than half fit, hatched where not all do.
+    Colour: test error of the ensemble of the nets that fit; black where fewer than half fit; hatched, with the number
+    that fit, where not all do.
     Lines: jamming h* for the three budgets of flow time with the 10-90 % band of the longest, the authors' rule dotted;
     the cross-over ||dTheta|| = ||Theta_0|| in full, other ratios dashed. cuts: values of alpha_tilde of Fig. 5, marked.
     """
@@ -71,7 +82,7 @@ def phase_diagram(
     ax.set_facecolor(JAMMED)
     mesh = ax.pcolormesh(x, y, np.ma.masked_invalid(error.values), cmap=ERROR_MAP, linewidth=0, rasterized=True)
     partial = (ensembles.M < table.N_delta.count("seed")) & ensembles.error.notnull()
-    _hatch(ax, x, y, partial.transpose("alpha_tilde", "h").values)
+    _hatch(ax, x, y, ensembles.M.where(partial).transpose("alpha_tilde", "h").values)
     for budget, (label, colour, line) in enumerate(BUDGET_LINES):
         star = jamming_width(table.N_delta_at.isel(budget=budget))
         ax.plot(*_steps(star, h, x, y), line, color=colour, lw=1.8, label=label)
@@ -101,10 +112,13 @@ def phase_diagram(
     return ax
 
 
-def _hatch(ax: Axes, x: np.ndarray, y: np.ndarray, cells: np.ndarray) -> None:
-    for j, i in zip(*np.nonzero(cells), strict=True):
+def _hatch(ax: Axes, x: np.ndarray, y: np.ndarray, M: np.ndarray) -> None:
+    for j, i in zip(*np.nonzero(np.isfinite(M)), strict=True):
         corner, size = (x[i], y[j]), (x[i + 1] - x[i], y[j + 1] - y[j])
         ax.add_patch(plt.Rectangle(corner, *size, fill=False, hatch="////", edgecolor="white", lw=0))
+        middle = np.sqrt(x[i] * x[i + 1]), np.sqrt(y[j] * y[j + 1])
+        ax.text(*middle, f"{M[j, i]:.0f}", ha="center", va="center", fontsize=7,
+                path_effects=[withStroke(linewidth=2, foreground="white")])
 
 
 def _steps(width: xr.DataArray, h: np.ndarray, edges: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,10 +130,7 @@ def _steps(width: xr.DataArray, h: np.ndarray, edges: np.ndarray, rows: np.ndarr
 
 def _log_widths(ax: Axes, h: np.ndarray) -> None:
     ax.set_xscale("log", base=2)
-    ticks = [w for w in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if h[0] <= w <= h[-1]]
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    _plain_ticks(ax.xaxis, [w for w in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if h[0] <= w <= h[-1]])
 
 
 def double_descent(
@@ -162,6 +173,38 @@ def kernel_change(ax: Axes, table: xr.Dataset, against: str = "alpha_tilde") -> 
     label = r"$\tilde\alpha=\sqrt{h}\,\alpha$" if against == "alpha_tilde" else r"$\alpha$"
     ax.set(xscale="log", yscale="log", xlabel=label, ylabel=r"$\|\Delta\Theta\| \,/\, \|\Theta_0\|$")
     return ax
+
+
+def jamming_trend(ax: Axes, star: xr.DataArray) -> Axes:
+    """h* against the number of patterns P, one line per alpha_tilde, from feature learning (orange) to lazy (blue)."""
+    palette = sns.blend_palette([FEATURE, "#8C8C8C", LAZY], star.sizes["alpha_tilde"])
+    for colour, alpha_tilde in zip(palette, star.alpha_tilde.values, strict=True):
+        label = rf"$\tilde\alpha = {_power(alpha_tilde)}$"
+        ax.plot(star.P, star.sel(alpha_tilde=alpha_tilde), color=colour, marker="o", label=label)
+    ax.set(xscale="log", yscale="log", xlabel="training images $P$", ylabel="jamming width $h^*$")
+    _plain_ticks(ax.xaxis, star.P.values)
+    _plain_ticks(ax.yaxis, [h for h in (2, 3, 4, 6, 8, 12, 16, 24, 32, 64) if star.min() <= h <= star.max()])
+    ax.legend()
+    return ax
+
+
+def learning_curve(ax: Axes, x: Sequence[float], samples: np.ndarray, fit: PowerLaw, beyond: float) -> Axes:
+    """Test error in per cent against P: the mean of the samples with their spread, and the fitted power law, dashed
+    outside the window of the fit, up to `beyond`."""
+    ax.errorbar(x, samples.mean(0), samples.std(0, ddof=1), color="0.2", marker="o", ls="", label="measured")
+    ax.plot(fit.window, fit.at(fit.window), color="0.2", label=f"$P^{{{fit.slope:.2f}}}$")
+    ax.plot([fit.window[1], beyond], fit.at([fit.window[1], beyond]), color="0.2", ls="--")
+    ax.set(xscale="log", yscale="log", xlabel="training images $P$", ylabel=r"lowest ensemble error, %")
+    _plain_ticks(ax.xaxis, [*x, beyond])
+    _plain_ticks(ax.yaxis, range(4, 40, 2))
+    return ax
+
+
+def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
+    """Ticks at these values of a logarithmic axis, written as plain numbers."""
+    axis.set_major_locator(FixedLocator(list(values)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _power(value: float) -> str:
