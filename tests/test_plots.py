@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lazyjam import plots
+from lazyjam import plots, power_law
 
 H, SCALES = [4, 8, 16], [1.0, 10.0, 100.0, 1e3]
 
@@ -49,9 +49,25 @@ def test_the_map_shows_jammed_cells_hatched_cells_and_the_crossover(tables, tmp_
     mesh = ax.collections[0].get_array()
     assert mesh.mask[:, 0].all() and not mesh.mask[:, 1:].any()
     assert sum(patch.get_hatch() is not None for patch in ax.patches) == 4  # the width at which one seed failed
+    assert [text.get_text() for text in ax.texts].count("3") == 4  # and three fit
     full = [line for line in ax.lines if line.get_color() == plots.JAMMED and line.get_linestyle() == "-"]
     assert np.allclose([line.get_ydata()[1:] for line in full], 30, rtol=0.3)
     assert len(bx.get_legend().get_texts()) == 4
+
+
+def test_what_a_trend_in_P_shows(tmp_path):
+    sizes, star = [100, 200, 400], np.array([[4.0, 8.0], [8.0, 12.0], [8.0, 16.0]])
+    samples = np.array([[16.0, 8.0, 4.0], [16.1, 8.1, 4.1]])
+    fit = power_law(sizes, samples, window=(100, 400))
+    figure, (ax, bx) = plots.subplots(2)
+    coords = {"P": sizes, "alpha_tilde": [1.0, 1e4]}
+    plots.jamming_trend(ax, xr.DataArray(star, dims=tuple(coords), coords=coords))
+    plots.learning_curve(bx, sizes, samples, fit, beyond=800)
+    figure.savefig(tmp_path / "some.svg")
+    assert np.array_equal([line.get_ydata() for line in ax.lines], star.T)
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said == [r"$\tilde\alpha = 1$", r"$\tilde\alpha = 10^{4}$"]
+    assert np.isclose(bx.lines[-1].get_ydata()[-1], 2, rtol=0.05)  # 1/P from 4 at 400 to 800
 
 
 def test_csv_holds_the_numbers(tables, tmp_path):

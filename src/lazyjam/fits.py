@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, SupportsFloat
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 EXACT = 8  # up to so many points all permutations are visited
 
@@ -123,6 +122,8 @@ def spearman(x: ArrayLike, y: ArrayLike, *, draws: int = 10_000, seed: int = 0) 
     One-sided: pass -y to ask for a decrease. Over all permutations up to n = 8, else over `draws` random ones, the
     measured one counted among them. Ties get their mean rank; NaN where x or y does not vary or is not a number.
     """
+    from scipy.stats import rankdata  # here, because it costs a second of every start of the command line
+
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(f"a rank correlation needs x (n,) and y (n,), got the shapes {x.shape} and {y.shape}.")

@@ -1,7 +1,8 @@
 """One drawing function per figure: table in, axes out. Colour means the same thing everywhere in the book."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import SupportsFloat
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,6 +22,7 @@ from .jamming import authors_width, jamming_width
 from .setups import Setup
 
 LAZY, FEATURE, JAMMED = "#0072B2", "#E69F00", "#000000"
+CUTS = (FEATURE, "#009E73", LAZY)  # cuts at fixed alpha_tilde: low, near the cross-over, high
 ERROR_MAP = sns.color_palette("crest_r", as_cmap=True)  # perceptually uniform; dark is a low error
 BUDGET_LINES = (("3 $\\tau$", "#FDE0A6", ":"), ("30 $\\tau$", "#F5A86C", "--"), ("300 $\\tau$", "#D55E00", "-"))
 NAMES = dict(mnist="MNIST", fashion_mnist="Fashion-MNIST", cifar10="CIFAR-10", cifar10_jpeg="CIFAR-10 (JPEG copy)")
@@ -67,14 +69,16 @@ def phase_diagram(
     *,
     title: str = "",
     levels: tuple[float, ...] = (1e-4, 1e-2, 1e2),
-    cuts: tuple[float, ...] = (),
+    cuts: Sequence[SupportsFloat] = (),
+    colours: Sequence[str] = CUTS,
 ) -> Axes:
     """Fig. 4: the plane (h, alpha_tilde).
 
     Colour: test error of the ensemble of the nets that fit; black where fewer than half fit; hatched, with the number
     that fit, where not all do.
     Lines: jamming h* for the three budgets of flow time with the 10-90 % band of the longest, the authors' rule dotted;
-    the cross-over ||dTheta|| = ||Theta_0|| in full, other ratios dashed. cuts: values of alpha_tilde of Fig. 5, marked.
+    the cross-over ||dTheta|| = ||Theta_0|| in full, other ratios dashed. cuts: values of alpha_tilde of Fig. 5, in the
+    colours of its curves.
     """
     h, alpha_tilde = table.h.values.astype(float), table.alpha_tilde.values
     error = ensembles.error.transpose("alpha_tilde", "h")
@@ -98,8 +102,9 @@ def phase_diagram(
             power = "1" if level == 1 else f"10^{{{round(np.log10(level))}}}"
             ax.text(h[-1], float(star.dropna("h")[-1]), f"${power}$", ha="right", va="bottom", fontsize=8,
                     path_effects=halo)
-    for cut in cuts:
-        ax.axhline(cut, color="white", lw=0.8, ls=(0, (1, 1)))
+    for cut, colour in zip(cuts, colours, strict=False):
+        ax.axhline(cut, color="white", lw=2)
+        ax.axhline(cut, color=colour, lw=1.2, ls=(0, (3, 1.5)))
     for text, place, colour in (("lazy", (0.6, 0.92), LAZY), ("feature", (0.6, 0.05), FEATURE)):
         ax.text(*place, text, transform=ax.transAxes, color=colour, weight="bold", ha="center", fontsize=12,
                 path_effects=halo)
@@ -134,14 +139,13 @@ def _log_widths(ax: Axes, h: np.ndarray) -> None:
 
 
 def double_descent(
-    ax: Axes, table: xr.Dataset, ensembles: xr.Dataset, *, title: str = "", colours: tuple[str, ...] = ()
+    ax: Axes, table: xr.Dataset, ensembles: xr.Dataset, *, title: str = "", colours: Sequence[str] = CUTS
 ) -> Axes:
     """Fig. 5: test error against width, one colour per alpha_tilde.
 
     Full line with its error band: single nets, all seeds. Thin line: those that fit. Dashed: the ensemble of all seeds.
     Vertical band: from the width at which a tenth of the seeds fit to that at which nine tenths do; line: h*.
     """
-    colours = colours or (FEATURE, "#009E73", LAZY)
     for colour, alpha_tilde in zip(colours, table.alpha_tilde.values, strict=False):
         one, many = table.sel(alpha_tilde=alpha_tilde), ensembles.sel(alpha_tilde=alpha_tilde)
         error = one.test_error.mean("seed")
@@ -188,19 +192,23 @@ def jamming_trend(ax: Axes, star: xr.DataArray) -> Axes:
     return ax
 
 
-def learning_curve(ax: Axes, x: Sequence[float], samples: np.ndarray, fit: PowerLaw, beyond: float) -> Axes:
+def learning_curve(
+    ax: Axes, x: Sequence[SupportsFloat], samples: np.ndarray, fit: PowerLaw, beyond: SupportsFloat
+) -> Axes:
     """Test error in per cent against P: the mean of the samples with their spread, and the fitted power law, dashed
     outside the window of the fit, up to `beyond`."""
-    ax.errorbar(x, samples.mean(0), samples.std(0, ddof=1), color="0.2", marker="o", ls="", label="measured")
-    ax.plot(fit.window, fit.at(fit.window), color="0.2", label=f"$P^{{{fit.slope:.2f}}}$")
-    ax.plot([fit.window[1], beyond], fit.at([fit.window[1], beyond]), color="0.2", ls="--")
-    ax.set(xscale="log", yscale="log", xlabel="training images $P$", ylabel=r"lowest ensemble error, %")
+    ax.errorbar(x, samples.mean(0), samples.std(0, ddof=1), color="0.2", marker="o", ls="")
+    inside, outside = np.array(fit.window), np.array([fit.window[1], float(beyond)])
+    ax.plot(inside, fit.at(inside), color="0.2", label=f"$P^{{{fit.slope:.2f}}}$")
+    ax.plot(outside, fit.at(outside), color="0.2", ls="--")
+    ax.set(xscale="log", yscale="log", xlabel="training images $P$", ylabel="lowest ensemble error, %")
     _plain_ticks(ax.xaxis, [*x, beyond])
     _plain_ticks(ax.yaxis, range(4, 40, 2))
+    ax.legend()
     return ax
 
 
-def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
+def _plain_ticks(axis: Axis, values: Iterable[SupportsFloat]) -> None:
     """Ticks at these values of a logarithmic axis, written as plain numbers."""
     axis.set_major_locator(FixedLocator(list(values)))
     axis.set_major_formatter(lambda value, _: f"{value:g}")
