@@ -102,6 +102,8 @@ def test_chapters(project):
         (["tiny", "-p", "h", "4,0"], "h must be positive, got 0."),
         (["tiny", "-p", "wide_h", "-3"], "wide_h: h must be positive, got -3."),
         (["tiny", "-p", "seeds", "0"], "seeds must be positive, got 0."),
+        (["tiny", "-p", "h", "16,4"], "h must be ascending, without repeats, got [16, 4]."),
+        (["tiny", "-p", "h", "4,4"], "h must be ascending, without repeats, got [4, 4]."),
         (["tiny", "-p", "dataset", "digit"], "Unknown data set 'digit': did you mean 'digits'?"),
         (["tiny", "-p", "P", "60000"], "P + P_test + P_kernel must be at most that, got 60000"),
         (["tiny", "-p", "P"], "-p takes two words, NAME VALUE, as in -p P 500."),

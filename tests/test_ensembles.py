@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from lazyjam import STANDARD, Cache, Setup, ensemble, jackknife, sweep
 from lazyjam.ensembles import error_of_size, summary
@@ -47,11 +48,28 @@ def test_a_kept_ensemble_needs_no_outputs(tmp_path, monkeypatch):
     assert again.identical(first)
 
 
-def test_jackknife_error_of_a_mean_is_the_usual_one():
-    import xarray as xr
+def test_who_is_averaged(monkeypatch):
+    """The fitted nets where at least half fit, or all; never one that was broken off. Seeds keep their places."""
+    N_delta = np.array([[0, 5, 0, 0], [0, 5, 5, 5], [0, 0, 5, np.nan], [np.nan] * 4, [0, 0, 0, 0]])
+    dims = ("h", "seed")
+    members = xr.Dataset({"N_delta": (dims, N_delta)}, coords={"h": [1, 2, 3, 4, 5], "seed": range(4)})
+    monkeypatch.setattr("lazyjam.ensembles.sweep", lambda *a, **k: members)
+    monkeypatch.setattr(
+        "lazyjam.ensembles._ensemble",
+        lambda runs, *_: {"M": len(runs), **summary(np.array([np.full(8, run.seed + 1.0) for run in runs]))},
+    )
+    axes = {"h": [1, 2, 3, 4, 5], "seed": range(4)}
+    fits, everything = (ensemble(Setup(), None, fitted=fitted, **axes) for fitted in (True, False))
+    assert fits.M.values.tolist() == [3, 1, 2, 0, 4] and np.isnan(fits.error).values.tolist() == [0, 1, 0, 1, 0]
+    assert everything.M.values.tolist() == [4, 4, 3, 0, 4]
+    assert np.isnan(fits.jackknife.sel(h=1)).values.tolist() == [False, True, False, False]
+    assert np.isnan(fits.jackknife.sel(h=3)).values.tolist() == [False, False, True, True]
+    assert fits.error_of_size.sel(h=3).count() == 2
 
+
+def test_jackknife_error_of_a_mean_is_the_usual_one():
     values = rng.normal(size=8)
     left_out = (values.sum() - values) / 7
-    table = xr.Dataset({"error": ((), values.mean()), "jackknife": ("member", left_out)})
+    table = xr.Dataset({"error": ((), values.mean()), "jackknife": ("seed", left_out)})
     value, error = jackknife(float, table)
     assert value == pytest.approx(values.mean()) and error == pytest.approx(values.std(ddof=1) / 8**0.5)

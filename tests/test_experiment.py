@@ -76,7 +76,7 @@ BAD = [
     (dict(d=0), "d must be positive, got 0."),
     (dict(d=65), "The images of 'digits' have 64 pixels: d must be at most that, got 65."),
     (dict(preprocessing="pac"), "Unknown preprocessing 'pac': did you mean 'pca'?"),
-    (dict(pca_on="test"), "Unknown pca_on 'test': known are pool, train."),
+    (dict(pca_on="test"), "Unknown pca_on 'test': choose one of pool, train."),
     (dict(architecture="cnn"), "unknown architecture 'cnn': choose one of fc"),
     (dict(h=0), "h must be positive, got 0."),
     (dict(h=2.5), "h must be of type int, got 2.5."),
@@ -228,6 +228,12 @@ def test_a_bad_value_anywhere_is_found_before_the_first_run(cache, monkeypatch):
         quiet(cache=cache, alpha_tilde=[1.0, 2.0, -1.0])
     with pytest.raises(ValueError, match="the axis seed is empty"):
         quiet(cache=cache, seed=[])
+    with pytest.raises(ValueError, match=r"the values of an axis differ, got h = \[8, 8\]."):
+        quiet(cache=cache, h=[8, 8])
+    with pytest.raises(ValueError, match="an axis is a list of values, got dataset = 'digits': put a single value in"):
+        quiet(cache=cache, dataset="digits")
+    with pytest.raises(ValueError, match="the loss 'cross_entropy' never comes to an end: give a finite t_max."):
+        quiet(cache=cache, loss=["soft_hinge", "cross_entropy"])
     with pytest.raises(ValueError, match="a Setup has no 'sed': did you mean 'seed'?"):
         quiet(cache=cache, sed=[1])
 
@@ -281,12 +287,53 @@ def test_a_raised_version_trains_again(cache, monkeypatch):
 
 def test_a_capped_run_is_computed_again_when_the_cap_is_raised(cache, monkeypatch):
     first = quiet(wanted=[N_delta, capped], cache=cache, max_gradients=40)
-    assert first.capped.item() and first.N_delta.item() > 0
+    assert first.capped.item() and np.isnan(first.N_delta.item()), "it decides nothing"
     trained = count(monkeypatch)
     assert quiet(wanted=[N_delta, capped], cache=cache, max_gradients=40).capped.item() and not trained
     second = quiet(wanted=[N_delta, capped], cache=cache)
     assert trained == [BASE] and not second.capped.item() and second.N_delta.item() == 0
     assert not quiet(wanted=[N_delta, capped], cache=cache, max_gradients=40).capped.item() and len(trained) == 1
+
+
+def test_a_run_that_cannot_go_on_decides_nothing():
+    table = sweep(BASE.replace(alpha_tilde=1e-12), STANDARD, None, progress=False)
+    undecided = [table[name].item() for name in ("N_delta", "test_error", "kernel_change")]
+    assert table.capped.item() and np.isnan(undecided).all()
+    assert "0 jammed, 1 broken off" in experiment.census(some=table)
+
+
+def test_a_cache_that_cannot_be_written_is_found_before_the_first_run(tmp_path, monkeypatch):
+    forbid(monkeypatch)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match="cannot write to the cache folder"):
+        quiet(cache=Cache(tmp_path / "file" / "cache"))
+
+
+def test_a_file_that_has_changed_is_other_data(tmp_path, cache):
+    rng, results = np.random.default_rng(0), []
+    setup = BASE.replace(dataset=f"file:{tmp_path}/mine.npz")
+    for shift in (0.0, 1.0, 1.0):
+        x, y = rng.normal(size=(200, 8)), np.arange(200) % 2
+        if len(results) < 2:
+            np.savez(tmp_path / "mine.npz", x=x + shift * y[:, None], y=y)
+        results.append(quiet(setup, cache=cache).rms_output.item())
+    assert results[0] != results[1] == results[2]
+    (tmp_path / "mine.npz").unlink()
+    assert quiet(setup, cache=cache).rms_output.item() == results[2], "what is kept needs no file"
+
+
+@pytest.mark.parametrize("alpha_tilde, h, method", [(0.05, 40, "rkc"), (0.05, 8, "implicit"), (1.0, 40, "implicit")])
+def test_which_method_is_the_default(alpha_tilde, h, method):
+    assert experiment.default_method(Setup(alpha_tilde=alpha_tilde, h=h)) == method
+    assert experiment.default_method(Setup(alpha_tilde=alpha_tilde, h=h, loss="hinge")) == "euler"
+
+
+def test_euler_starts_with_the_step_of_the_authors(monkeypatch):
+    """dt = 1 in the units of their code is alpha_tilde / h in ours."""
+    really, seen = experiment.gradient_flow, []
+    monkeypatch.setattr(experiment, "gradient_flow", lambda *a, **k: seen.append(k["first_dt"]) or really(*a, **k))
+    train([BASE], method="euler")
+    assert seen[0].tolist() == [BASE.alpha_tilde / BASE.h]
 
 
 def test_a_field_that_depends_on_an_axis():

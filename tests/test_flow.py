@@ -337,7 +337,7 @@ def test_first_step_moves_the_predictor_by_a_tenth_of_the_tolerance(method, tol)
 # bad input -----------------------------------------------------------------------------------------------------------
 
 BAD = {
-    "unknown loss 'hnge': choose one of hinge, soft_hinge": dict(loss="hnge"),
+    "unknown loss 'hnge': did you mean 'hinge'?": dict(loss="hnge"),
     "unknown method 'rk4': choose one of euler, rkc, implicit": dict(method="rk4"),
     "method 'rkc' cannot follow the hinge along its kink": dict(loss="hinge"),
     "12 inputs but 11 labels: there must be one label per input": dict(labels=11),
@@ -345,6 +345,8 @@ BAD = {
     "alpha must be positive, got -2.0": dict(alpha=tensor(1.0, -2.0)),
     "alpha must be positive, got 0.0": dict(alpha=tensor(0.0, 2.0)),
     "alpha must be positive, got nan": dict(alpha=tensor(1.0, math.nan)),
+    "tol must be positive, got -1": dict(tol=-1.0),
+    "max_gradients must be positive, got 0": dict(max_gradients=0),
 }
 
 
@@ -354,5 +356,6 @@ def test_bad_input_is_one_sentence(sentence, unchecked):
     network = fully_connected(4, 5, 2)
     split = normal(12, 4), torch.ones(case["labels"], dtype=torch.float64)
     with pytest.raises(ValueError) as error:
-        follow(network, draw(network, 0, 1), split, case["loss"], case["alpha"], method=case["method"])
+        how = {name: case[name] for name in ("method", "tol", "max_gradients") if name in case}
+        follow(network, draw(network, 0, 1), split, case["loss"], case["alpha"], **how)
     assert str(error.value).startswith(sentence) and str(error.value).endswith(".") and "\n" not in str(error.value)

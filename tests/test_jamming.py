@@ -18,7 +18,7 @@ def test_jamming_width_is_the_first_at_which_half_fit():
     N_delta = counts([0, 1, 2, 4])
     assert float(jamming_width(N_delta)) == 16
     assert float(jamming_width(N_delta, 0.1)) == 8 and float(jamming_width(N_delta, 0.9)) == 32
-    assert float(authors_width(N_delta)) == 4
+    assert float(authors_width(N_delta)) == 4 and float(authors_width(counts([0, 0, 2, 4]))) == 8
     assert np.isnan(jamming_width(counts([0, 0, 1, 1])))
 
 
@@ -38,6 +38,11 @@ def test_crossover_of_a_power_law_is_exact_and_uses_the_fitted_nets_alone():
     table = xr.Dataset({"kernel_change": (dims, change), "N_delta": (dims, N_delta)}, coords=coords)
     star = crossover(table)
     assert np.isnan(star[0]) and np.allclose(star[1:], 30.0)
+    assert np.allclose(crossover(table, 3.0)[1:], 10.0) and np.allclose(crossover(table, 0.5)[1:], 60.0)
+    table["N_delta"][1, :, :2] = 7  # half of the nets fit, which is enough
+    assert np.allclose(kernel_ratio(table)[1], 30.0 / alpha_tilde)
+    table["N_delta"][1, :, :3] = 7
+    assert np.isnan(kernel_ratio(table)[1]).all()
     assert np.isnan(kernel_ratio(table)[0]).all()
 
 

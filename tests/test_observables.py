@@ -113,6 +113,8 @@ def test_a_run_that_ended_before_a_budget_counts_as_it_ended(trained):
 def test_a_capped_run_says_so():
     batch = train([ONE], max_gradients=30)
     assert batch.state.tolist() == [CAPPED] and observables.capped(batch).tolist() == [True]
+    for name in ("N_delta", "N_delta_at", "test_error", "kernel_change"):
+        assert getattr(observables, name)(batch).isnan().all(), name
 
 
 def test_an_observable_of_ones_own():

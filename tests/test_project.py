@@ -14,7 +14,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYERS = [
-    {"types", "records"},
+    {"types", "records", "spelling"},
     {"cache"},
     {"archives", "preprocessing", "tangents", "losses"},
     {"sources", "networks"},

@@ -65,6 +65,12 @@ class Cache:
         old = self._load(key, None)
         self._write(self._path(key), records.encode(key, records.overlay(old, record) if old else record))
 
+    def check_writable(self) -> None:
+        """Raises OSError where the folder cannot be written, so that it is known before anything is computed."""
+        probe = self.folder / "loose" / "probe.tmp"
+        self._write(probe, b"")
+        probe.unlink(missing_ok=True)
+
     def __contains__(self, key: str) -> bool:
         """Whether a file holds the key; only `get` tells whether the record is sound."""
         return self._path(key).is_file() or any(key in pack.members for pack in self._packs())

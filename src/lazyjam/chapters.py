@@ -8,7 +8,6 @@ The cell is tagged `parameters` and holds annotated literals, each with a commen
 from __future__ import annotations
 
 import ast
-import difflib
 import io
 import json
 import tokenize
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .cache import Cache
+from .spelling import nearest
 
 TYPES = ("int", "float", "str", "bool", "list[int]", "list[float]", "list[str]")
 
@@ -89,12 +89,6 @@ def outputs(chapters: Iterable[Chapter], mime: str) -> list[Any]:
     """What the committed notebooks hold of one MIME type, in their order."""
     found = (output.get("data", {}) for one in chapters for cell in one.cells for output in cell.outputs)
     return [data[mime] for data in found if mime in data]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence on an unknown name: the nearest known one, or all."""
-    close = difflib.get_close_matches(str(name), list(known), 1)
-    return f": did you mean {close[0]!r}?" if close else f": choose one of {', '.join(known)}."
 
 
 def _read(path: Path) -> Chapter:

@@ -6,7 +6,6 @@ What a claim says, what is expected, and how close is close stand in claims.yml,
 decides. The committed notebooks are the record of the verdicts: each carries one output of type MIME.
 """
 
-import difflib
 import hashlib
 import math
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Annotated, Any, Literal, SupportsFloat
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+
+from .spelling import nearest
 
 REGISTRY = Path(__file__).with_name("claims.yml")
 MIME = "application/vnd.lazyjam.claim+json"
@@ -112,9 +113,7 @@ def check(
     """
     known = claims()
     if id not in known:
-        close = difflib.get_close_matches(id, known, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(known)}."
-        raise ValueError(f"unknown claim {id!r}: {hint}")
+        raise ValueError(f"unknown claim {id!r}{nearest(id, known)}")
     measured, error, excluded = float(measured), float(error), float(excluded)
     verdict = judge(known[id], measured, error)
     if not 0 <= excluded <= 1:

@@ -41,7 +41,8 @@ def list_chapters(as_json: AsJson = False) -> None:
     if as_json:
         return print_json(rows)
     for row in rows:
-        typer.echo(f"{row['name']}: {row['title']}\n  {row['records']} records, {row['cpu_seconds']:.0f} CPU seconds")
+        kept_runs = f"{row['records']} records in packs of its name, {row['cpu_seconds']:.0f} CPU seconds"
+        typer.echo(f"{row['name']}: {row['title']}\n  {kept_runs}")
         lines = columns([[p["name"], p["type"], cut(p["default"], 24), ""] for p in row["parameters"]])
         indent = max(map(len, lines), default=0) + 6
         for line, parameter in zip(lines, row["parameters"], strict=True):
@@ -119,6 +120,7 @@ def _execute(one: Chapter, changed: dict[str, Any], out: Path) -> None:
 def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
     from .rehearsal import ChapterError, cpu_seconds, rehearse  # it imports what draws, which is slow
 
+    typer.echo(f"Going through {one.name} without running it: up to half a minute.", err=True)
     try:
         found = rehearse(one, changed)
     except ChapterError as error:

@@ -6,7 +6,6 @@ Train and test images of the source are pooled; even classes (sorted) are +1, od
 `seed` are nested in P. Where images come from is told in sources.py, what is made of them in preprocessing.py.
 """
 
-import difflib
 import math
 import os
 import tempfile
@@ -25,6 +24,7 @@ import torch
 from . import sources
 from .preprocessing import PREPROCESSING, transformed
 from .sources import IMAGES, OWN_FILE, Images
+from .spelling import nearest
 from .types import Inputs, Labels
 
 FORMAT = 1  # of the stored features: raise it when a preprocessing changes
@@ -98,6 +98,17 @@ def load(
     return Data(train, test, kernel, checksum)
 
 
+def checksum(dataset: str) -> str:
+    """The SHA-256 of the source's bytes, as in `Data`. Raises FileNotFoundError for a missing source."""
+    source = _source(dataset)
+    return "synthetic" if isinstance(source, Synthetic) else _checksum(dataset, sources.stamps(dataset, source))
+
+
+@lru_cache(maxsize=8)
+def _checksum(dataset: str, stamps: tuple) -> str:
+    return sources.sha256(*sources.blobs(dataset, _source(dataset), stamps))
+
+
 def check(dataset: str, P: int, P_test: int, P_kernel: int, d: int, preprocessing: str, pca_on: str) -> None:
     """Raise ValueError, one sentence, for arguments of `load` that are wrong whatever the data are. Reads no data."""
     source = _source(dataset)
@@ -148,9 +159,7 @@ def _source(dataset: str) -> Images | Synthetic:
 
 
 def _unknown(what: str, name: str, known) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}? Known" if nearest else "known"
-    return f"Unknown {what} {name!r}: {hint} are {', '.join(known)}."
+    return f"Unknown {what} {name!r}{nearest(name, known)}"
 
 
 # --- splits and labels

@@ -22,9 +22,10 @@ def ensemble(
     """Ensembles over `seed` on a grid of the other axes (those of `sweep`).
 
     fitted: average the nets with N_delta = 0 where at least half fit, and report NaN elsewhere; otherwise average all.
+    A run that was broken off counts for neither.
     Variables: M, the number of nets averaged; error, the test error of <f>; jackknife, that of the ensembles that leave
-    one net out, along `member` (NaN beyond M); error_of_size, the mean test error of ensembles of 1..M nets, along
-    `size`; fluctuation, the unbiased root mean square of f - <f>; rms_mean, that of <f>.
+    one net out, along `seed` (NaN for a net that is none of them); error_of_size, the mean test error of ensembles of
+    1..M nets, along `size`; fluctuation, the unbiased root mean square of f - <f>; rms_mean, that of <f>.
     Ensembles are kept in the cache like runs; the outputs of single nets are needed only to make a new one.
     """
     how = {name: axes.pop(name) for name in HOW if name in axes}
@@ -35,15 +36,17 @@ def ensemble(
         cells.setdefault(index[:-1], []).append(one)
     rows = []
     for index, runs in cells.items():
-        fits = members.N_delta.values[index] == 0
-        chosen = [run for run, fit in zip(runs, fits, strict=True) if fit or not fitted]
-        rows.append(_ensemble(chosen, cache, how) if len(chosen) >= len(runs) / 2 else {"M": len(chosen)})
-    coords.pop("seed")
-    return _table(rows, coords, len(seed))
+        N = members.N_delta.values[index]
+        chosen = np.flatnonzero(N == 0 if fitted else ~np.isnan(N))
+        enough = len(chosen) > 0 and len(chosen) >= np.count_nonzero(~np.isnan(N)) / 2
+        numbers = _ensemble([runs[i] for i in chosen], cache, how) if enough else {"M": len(chosen)}
+        rows.append({**numbers, "members": chosen})
+    return _table(rows, coords)
 
 
 def _ensemble(runs: list[Setup], cache: Cache, how: dict) -> dict[str, Any]:
-    address = key({"ensemble": [run.key for run in runs], "of": "test_margin", "ensemble_version": VERSION})
+    address = {"ensemble": [run.key for run in runs], "of": "test_margin", "ensemble_version": VERSION}
+    address = key(address | ({"margin_version": test_margin.version} if test_margin.version > 1 else {}))
     record = cache.get(address)
     if record is None:
         margins = np.stack([_margin(run, cache, how) for run in runs]).astype(np.float64)
@@ -87,25 +90,28 @@ def error_of_size(margins: np.ndarray) -> np.ndarray:
 def jackknife(statistic: Callable[[xr.DataArray], xr.DataArray | float], table: xr.Dataset) -> tuple[float, float]:
     """A number read off the ensemble errors, and its standard error over initial weights.
 
-    statistic: a function of the test errors over the grid. It is evaluated once more for each net that is left out of
-    the ensembles; where a cell has fewer nets, it keeps its own value for the missing ones.
+    statistic: a function of the test errors over the grid. It is evaluated once more for each seed that is left out of
+    all ensembles; a cell without that seed keeps its value. For a statistic that is not smooth, a minimum or a rank,
+    the error is too large rather than too small.
     """
     value = float(statistic(table.error))
     left_out = table.jackknife.where(table.jackknife.notnull(), table.error)
-    values = np.array([float(statistic(left_out.isel(member=m))) for m in range(table.sizes["member"])])
+    values = np.array([float(statistic(left_out.isel(seed=m))) for m in range(table.sizes["seed"])])
     M = len(values)
     return value, float(np.sqrt((M - 1) / M * ((values - values.mean()) ** 2).sum())) if M > 1 else float("nan")
 
 
-def _table(rows: list[dict[str, Any]], coords: dict[str, list], size: int) -> xr.Dataset:
+def _table(rows: list[dict[str, Any]], coords: dict[str, list]) -> xr.Dataset:
+    seeds = coords.pop("seed")
     shape = tuple(len(values) for values in coords.values())
     variables: dict[str, Any] = {"M": (tuple(coords), np.array([row["M"] for row in rows]).reshape(shape))}
     for name in ("error", "fluctuation", "rms_mean"):
         values = np.array([row.get(name, np.nan) for row in rows], dtype=float)
         variables[name] = (tuple(coords), values.reshape(shape))
-    for name, dim in (("jackknife", "member"), ("error_of_size", "size")):
-        values = np.full((len(rows), size), np.nan)
-        for row, given in zip(values, rows, strict=True):
-            row[: len(given.get(name, ()))] = given.get(name, ())
-        variables[name] = ((*coords, dim), values.reshape(*shape, size))
-    return xr.Dataset(variables, coords={**coords, "size": range(1, size + 1)})
+    jackknife, error_of_size = np.full((2, len(rows), len(seeds)), np.nan)
+    for i, row in enumerate(rows):
+        if "error" in row:
+            jackknife[i, row["members"]], error_of_size[i, : row["M"]] = row["jackknife"], row["error_of_size"]
+    variables["jackknife"] = (*coords, "seed"), jackknife.reshape(*shape, -1)
+    variables["error_of_size"] = (*coords, "size"), error_of_size.reshape(*shape, -1)
+    return xr.Dataset(variables, coords={**coords, "seed": seeds, "size": range(1, len(seeds) + 1)})

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
+from contextlib import suppress
 from functools import cache as memoize
 from typing import Any
 
@@ -102,7 +103,7 @@ def sweep(
     method: str | None = None,
     max_gradients: int = MAX_GRADIENTS,
     progress: bool = True,
-    **axes: Any,
+    **axes: Iterable,
 ) -> xr.Dataset:
     """The observables over a grid of setups, as a table with named axes. What the cache lacks is computed and kept.
 
@@ -110,9 +111,11 @@ def sweep(
     the axes sets a field that depends on them, e.g. t_max over alpha_tilde. executor: any concurrent.futures.Executor;
     without one the work is done here. progress shows what is missing and the time left, and nothing if nothing is.
     Every finished batch is on disk before the next one starts, so an interruption loses at most the batches in flight.
-    A run stopped by max_gradients is kept, flagged `capped`, and computed again when max_gradients is raised.
+    A run stopped by max_gradients is kept, flagged `capped`, and computed again when max_gradients is raised. A run on
+    `file:PATH` is computed again when the file has changed.
 
-    Raises ValueError for a bad value anywhere in the grid before the first run starts.
+    Raises, before the first run starts, ValueError for a bad value anywhere in the grid, and OSError for a cache that
+    cannot be written to.
     """
     grid, coords = grid_of(setup, axes)
     _device(device)
@@ -132,10 +135,10 @@ def sweep(
 
 
 def census(**tables: xr.Dataset) -> str:
-    """How many runs each table holds, how many fit, and how many the guard stopped, as lines of text."""
+    """How many runs each table holds, how many fit, and how many were broken off, as lines of text."""
     lines = [
-        f"{name}: {int(table.N_delta.count())} runs, {int((table.N_delta == 0).sum())} fitted, "
-        f"{int((table.N_delta > 0).sum() - table.capped.sum())} jammed, {int(table.capped.sum())} capped, "
+        f"{name}: {table.N_delta.size} runs, {int((table.N_delta == 0).sum())} fitted, "
+        f"{int(((table.N_delta > 0) & ~table.capped).sum())} jammed, {int(table.capped.sum())} broken off, "
         f"{table.cpu_seconds.sum() / 3600:.1f} CPU hours"
         for name, table in tables.items()
     ]
@@ -150,11 +153,16 @@ def missing(setup: Setup, observables: Sequence[Observable], cache: Cache, **axe
 
 def grid_of(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], Setup], dict[str, list]]:
     """The setups of a grid by their index along the axes, and the values of the axes: see `sweep`."""
+    for name, v in axes.items():
+        if isinstance(v, str) or not isinstance(v, Iterable):
+            raise ValueError(f"an axis is a list of values, got {name} = {v!r}: put a single value in the setup.")
     coords = {name: list(v) for name, v in axes.items() if not isinstance(v, xr.DataArray)}
     dependent = {name: v for name, v in axes.items() if isinstance(v, xr.DataArray)}
     for name, values in coords.items():
         if not values:
             raise ValueError(f"the axis {name} is empty: give at least one value.")
+        if len({*values}) < len(values):
+            raise ValueError(f"the values of an axis differ, got {name} = {values}.")
     grid = {}
     for index in itertools.product(*(range(len(values)) for values in coords.values())):
         point = {name: values[i] for (name, values), i in zip(coords.items(), index, strict=True)}
@@ -168,6 +176,9 @@ def _has(record: Record, observables: Iterable[Observable], max_gradients: int) 
     versions = record.meta["versions"]
     if any(versions.get(f.__name__) != f.version for f in observables):
         return False
+    dataset = record.meta["fields"].get("dataset", Setup.dataset)
+    if _stamp(dataset) not in ("", record.meta["provenance"]["checksum"]):
+        return False
     return not (record.columns["capped"].item() and record.meta["how"]["max_gradients"] < max_gradients)
 
 
@@ -177,11 +188,18 @@ def _batch_of(setup: Setup) -> Setup:
 
 def _data_of(setup: Setup) -> tuple:
     return (setup.dataset, setup.P, setup.P_test, setup.d, setup.seed_data, setup.P_kernel, setup.preprocessing,
-            setup.pca_on)
+            setup.pca_on, _stamp(setup.dataset))
+
+
+def _stamp(dataset: str) -> str:
+    """A name says what the data are, but a path does not: the checksum of a file, if it is there."""
+    with suppress(FileNotFoundError):
+        return datasets.checksum(dataset) if dataset.startswith("file:") else ""
+    return ""
 
 
 @memoize
-def _load(dataset, P, P_test, d, seed, P_kernel, preprocessing, pca_on) -> datasets.Data:
+def _load(dataset, P, P_test, d, seed, P_kernel, preprocessing, pca_on, stamp) -> datasets.Data:
     return datasets.load(dataset, P, P_test, d, seed, P_kernel=P_kernel, preprocessing=preprocessing, pca_on=pca_on)
 
 
@@ -199,6 +217,8 @@ def _batches(setups: Sequence[Setup]) -> Iterator[list[Setup]]:
 
 
 def _run(batches, observables, cache, executor, how) -> Iterator[dict[Setup, Record]]:
+    if cache is not None:
+        cache.check_writable()
     if executor is None:
         yield from (_compute(batch, observables, cache, how) for batch in batches)
         return

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .losses import ENERGY_END, LOSSES
 from .networks import Network
+from .spelling import nearest
 from .steppers import METHODS, Point, Problem
 from .tangents import flatten
 from .types import Flat, Inputs, Labels, Outputs, Params, PerRun
@@ -66,8 +67,14 @@ def gradient_flow(
     authors' bounds. landmarks: (R, K) ascending times at which every run lands exactly. A run ends when its loss does
     (LOSSES), at t_max, or at the guard max_gradients, which is reported as CAPPED and decides nothing.
 
-    Raises ValueError for an unknown loss or method, shapes that do not agree, or a method the loss does not allow.
+    first_dt: (R,), the step to try first; without it, one that moves the predictor by a tenth of tol.
+
+    Raises ValueError for an unknown loss or method, a tol or max_gradients that is not positive, shapes that do not
+    agree, or a method the loss does not allow.
     """
+    for name, value in (("tol", tol), ("max_gradients", max_gradients)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}.")
     problem = _problem(network, w0, data, loss, alpha, method)
     stepper = METHODS[method]
     tol = stepper.tol if tol is None else tol
@@ -124,7 +131,7 @@ def _problem(network: Network, w0: Params, data, loss: str, alpha: PerRun, metho
     x, y = data
     for name, table, what in ((loss, LOSSES, "loss"), (method, METHODS, "method")):
         if name not in table:
-            raise ValueError(f"unknown {what} {name!r}: choose one of {', '.join(table)}.")
+            raise ValueError(f"unknown {what} {name!r}{nearest(name, table)}")
     if loss == "hinge" and method != "euler":
         raise ValueError(f"method {method!r} cannot follow the hinge along its kink: use 'euler' or the soft hinge.")
     if len(x) != len(y):

@@ -27,7 +27,7 @@ def fit_time(
     number wherever it is computed again. Raises ValueError where the widest nets do not fit.
     """
     table = sweep(setup.replace(h=h), STANDARD, cache, alpha_tilde=alpha_tilde, seed=range(seeds), **how)
-    if int(table.N_delta.max()) > 0:
+    if bool((table.N_delta != 0).any()):
         raise ValueError(f"nets of width {h} do not fit {setup.P} patterns: choose a wider one to measure the time.")
     median = table.t_end.median("seed")
     return median.copy(data=np.array([float(f"{t:.1e}") for t in median.values])).rename("tau")

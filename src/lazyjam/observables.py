@@ -6,12 +6,13 @@ its meaning changes, and the runs that have it are trained again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from .flow import CAPPED
+from .flow import CAPPED, FAILED
 from .kernels import ntk, relative_change
 from .losses import LOSSES
 from .setups import Trained
@@ -31,16 +32,30 @@ def observable(version: int = 1, dims: tuple[str, ...] = ()) -> Callable[[Observ
     return mark
 
 
+def _broken(trained: Trained) -> Tensor:
+    """Runs that were stopped by the guard on gradients, or that could not go on: numbers too large, steps too small."""
+    return (trained.state == CAPPED) | (trained.state == FAILED)
+
+
+def _decided(trained: Trained, values: Tensor) -> Tensor:
+    """NaN for the runs that decide nothing."""
+    broken = _broken(trained).reshape(-1, *[1] * (values.ndim - 1))
+    return torch.where(broken, math.nan, values.double()) if bool(broken.any()) else values
+
+
 @observable()
 def N_delta(trained: Trained) -> Tensor:
-    """Number of unsatisfied patterns at the end, y f < 1."""
-    return trained.N_delta
+    """Number of unsatisfied patterns at the end, y f < 1; NaN for a run that was broken off."""
+    return _decided(trained, trained.N_delta)
 
 
 @observable(dims=("budget",))
 def N_delta_at(trained: Trained) -> Tensor:
-    """N_delta when 1/100, 1/10 and all of t_max had passed; a run that ended before counts as it ended."""
-    return trained.N_delta_at
+    """N_delta when 1/100, 1/10 and all of t_max had passed; a run that ended before counts as it ended.
+
+    NaN for a run that was broken off.
+    """
+    return _decided(trained, trained.N_delta_at)
 
 
 @observable()
@@ -51,8 +66,8 @@ def t_end(trained: Trained) -> Tensor:
 
 @observable()
 def capped(trained: Trained) -> Tensor:
-    """Whether the guard on gradients stopped the run. Such a run decides nothing."""
-    return trained.state == CAPPED
+    """Whether the run was broken off: by the guard on gradients, or because a number was none. It decides nothing."""
+    return _broken(trained)
 
 
 @observable()
@@ -63,8 +78,8 @@ def train_loss(trained: Trained) -> Tensor:
 
 @observable()
 def test_error(trained: Trained) -> Tensor:
-    """Fraction of the test set with y f <= 0."""
-    return (trained.data.test.y * trained.f_test <= 0).double().mean(1)
+    """Fraction of the test set with y f <= 0; NaN for a run that was broken off."""
+    return _decided(trained, (trained.data.test.y * trained.f_test <= 0).double().mean(1))
 
 
 @observable()
@@ -87,9 +102,9 @@ def probe(trained: Trained) -> Tensor:
 
 @observable()
 def kernel_change(trained: Trained) -> Tensor:
-    """||Theta(end) - Theta(0)|| / ||Theta(0)||, Frobenius norms on the kernel set."""
+    """||Theta(end) - Theta(0)|| / ||Theta(0)||, Frobenius norms on the kernel set; NaN for a broken-off run."""
     x = trained.data.kernel.x
-    return relative_change(ntk(trained.network, trained.w, x), ntk(trained.network, trained.w0, x))
+    return _decided(trained, relative_change(ntk(trained.network, trained.w, x), ntk(trained.network, trained.w0, x)))
 
 
 @observable()

@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
-from .chapters import Chapter, Parameter, nearest
+from .chapters import Chapter, Parameter
 from .data import DATASETS
 from .setups import Setup
+from .spelling import nearest
 
 
 def from_file(chapter: Chapter, path: Path, known: Iterable[str]) -> dict[str, Any]:
@@ -58,14 +59,16 @@ def checked(chapter: Chapter, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_ranges(chapter: Chapter, changed: dict[str, Any]) -> None:
-    """Setup's own rules, for parameters alone and together; and a count stays a count."""
+    """Setup's own rules, for parameters alone and together; a count stays a count, and an axis in its order."""
     fields = {name: field for name, one in chapter.parameters.items() if (field := _field(one))}
     for name, value in changed.items():
         kind, default = chapter.parameters[name].type, chapter.parameters[name].default
         if value == [] and default:
             raise ValueError(f"{name} must have at least one value, got [].")
-        if name not in fields and kind == "int" and default > 0 and value < 1:
+        if kind == "int" and default > 0 and value < 1:
             raise ValueError(f"{name} must be positive, got {value}.")
+        if kind.startswith("list[") and default == sorted({*default}) and value != sorted({*value}):
+            raise ValueError(f"{name} must be ascending, without repeats, got {value}.")
     same = [name for name in fields if fields[name] == name]
     views = [[name] for name in fields] + [same] + [[*same, name] for name in fields if name not in same]
     for view in views:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +17,7 @@ from . import data as datasets
 from .cache import key
 from .losses import LOSSES
 from .networks import ACTIVATIONS, NETWORKS, Network
+from .spelling import nearest
 from .types import Inputs, Outputs, Params, PerRun
 
 
@@ -64,7 +64,9 @@ class Setup:
                 raise ValueError(f"{name} must be zero or a positive integer, got {getattr(self, name)}.")
         for name, table in (("architecture", NETWORKS), ("activation", ACTIVATIONS), ("loss", LOSSES)):
             if getattr(self, name) not in table:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}{_nearest(getattr(self, name), table)}.")
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), table)}")
+        if LOSSES[self.loss].ends == "never" and math.isinf(self.t_max):
+            raise ValueError(f"the loss {self.loss!r} never comes to an end: give a finite t_max.")
         datasets.check(self.dataset, self.P, self.P_test, self.P_kernel, self.d, self.preprocessing, self.pca_on)
 
     @property
@@ -92,13 +94,8 @@ class Setup:
         """A copy with other values; an unknown name is refused with the nearest one."""
         for name in changes:
             if name not in (names := [field.name for field in dataclasses.fields(self)]):
-                raise ValueError(f"a Setup has no {name!r}{_nearest(name, names)}.")
+                raise ValueError(f"a Setup has no {name!r}{nearest(name, names)}")
         return dataclasses.replace(self, **changes)
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(names), 1)
-    return f": did you mean {close[0]!r}?" if close else f": choose one of {', '.join(names)}"
 
 
 def _coerced(name: str, kind: str, value: Any) -> Any:
