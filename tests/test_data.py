@@ -253,7 +253,7 @@ def test_wrong_arguments_are_refused_without_data(change, sentence):
     with pytest.raises(ValueError) as refusal:
         check(**(GOOD | change))
     assert str(refusal.value).startswith(sentence)
-    assert str(refusal.value).count(". ") == 0 and str(refusal.value).endswith(".")
+    assert str(refusal.value).count(". ") == 0 and str(refusal.value)[-1] in ".?"
     arguments = GOOD | change
     with pytest.raises(ValueError, match="^" + sentence[:20].replace("+", r"\+")):
         load(seed=0, **arguments)

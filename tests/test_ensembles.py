@@ -48,7 +48,7 @@ def test_a_kept_ensemble_needs_no_outputs(tmp_path, monkeypatch):
     assert again.identical(first)
 
 
-def test_who_is_averaged(monkeypatch):
+def test_who_is_averaged(tmp_path, monkeypatch):
     """The fitted nets where at least half fit, or all; never one that was broken off. Seeds keep their places."""
     N_delta = np.array([[0, 5, 0, 0], [0, 5, 5, 5], [0, 0, 5, np.nan], [np.nan] * 4, [0, 0, 0, 0]])
     dims = ("h", "seed")
@@ -59,7 +59,7 @@ def test_who_is_averaged(monkeypatch):
         lambda runs, *_: {"M": len(runs), **summary(np.array([np.full(8, run.seed + 1.0) for run in runs]))},
     )
     axes = {"h": [1, 2, 3, 4, 5], "seed": range(4)}
-    fits, everything = (ensemble(Setup(), None, fitted=fitted, **axes) for fitted in (True, False))
+    fits, everything = (ensemble(Setup(), Cache(tmp_path), fitted=fitted, **axes) for fitted in (True, False))
     assert fits.M.values.tolist() == [3, 1, 2, 0, 4] and np.isnan(fits.error).values.tolist() == [0, 1, 0, 1, 0]
     assert everything.M.values.tolist() == [4, 4, 3, 0, 4]
     assert np.isnan(fits.jackknife.sel(h=1)).values.tolist() == [False, True, False, False]

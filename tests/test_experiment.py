@@ -295,11 +295,10 @@ def test_a_capped_run_is_computed_again_when_the_cap_is_raised(cache, monkeypatc
     assert not quiet(wanted=[N_delta, capped], cache=cache, max_gradients=40).capped.item() and len(trained) == 1
 
 
-def test_a_run_that_cannot_go_on_decides_nothing():
-    table = sweep(BASE.replace(alpha_tilde=1e-12), STANDARD, None, progress=False)
-    undecided = [table[name].item() for name in ("N_delta", "test_error", "kernel_change")]
-    assert table.capped.item() and np.isnan(undecided).all()
-    assert "0 jammed, 1 broken off" in experiment.census(some=table)
+def test_what_a_census_counts():
+    columns = {"N_delta": [0, 0, 7, np.nan], "capped": [False, False, False, True], "cpu_seconds": [1800] * 4}
+    table = xr.Dataset({name: ("seed", values) for name, values in columns.items()})
+    assert experiment.census(some=table) == "some: 4 runs, 2 fitted, 1 jammed, 1 broken off, 2.0 CPU hours"
 
 
 def test_a_cache_that_cannot_be_written_is_found_before_the_first_run(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Observables, each against a plain computation from the weights of a trained batch."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from lazyjam import observables
 from lazyjam.experiment import Setup, train
-from lazyjam.flow import CAPPED, FITTED
+from lazyjam.flow import CAPPED, FAILED, FITTED
 from lazyjam.observables import ALWAYS, STANDARD, observable
 
 ONE = Setup(P=24, P_test=70, P_kernel=12, d=5, L=2, h=8, alpha_tilde=2.0)
@@ -113,8 +114,11 @@ def test_a_run_that_ended_before_a_budget_counts_as_it_ended(trained):
 def test_a_capped_run_says_so():
     batch = train([ONE], max_gradients=30)
     assert batch.state.tolist() == [CAPPED] and observables.capped(batch).tolist() == [True]
-    for name in ("N_delta", "N_delta_at", "test_error", "kernel_change"):
-        assert getattr(observables, name)(batch).isnan().all(), name
+    for state in (CAPPED, FAILED):
+        broken = dataclasses.replace(batch, state=torch.tensor([state]))
+        assert observables.capped(broken).tolist() == [True]
+        for name in ("N_delta", "N_delta_at", "test_error", "kernel_change"):
+            assert getattr(observables, name)(broken).isnan().all(), name
 
 
 def test_an_observable_of_ones_own():

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from . import data as datasets
 from .cache import Cache, Record
 from .flow import gradient_flow
+from .losses import LOSSES
 from .observables import ALWAYS, Observable
 from .setups import Setup, Trained
 from .tangents import stack, unflatten
@@ -168,7 +169,9 @@ def grid_of(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], S
         point = {name: values[i] for (name, values), i in zip(coords.items(), index, strict=True)}
         for name, array in dependent.items():
             point[name] = array.sel({dim: point[dim] for dim in array.dims}).item()
-        grid[index] = setup.replace(**point)
+        grid[index] = one = setup.replace(**point)
+        if LOSSES[one.loss].ends == "never" and math.isinf(one.t_max):
+            raise ValueError(f"the loss {one.loss!r} never comes to an end: give a finite t_max.")
     return grid, coords
 
 

@@ -67,8 +67,6 @@ def _check_ranges(chapter: Chapter, changed: dict[str, Any]) -> None:
             raise ValueError(f"{name} must have at least one value, got [].")
         if kind == "int" and default > 0 and value < 1:
             raise ValueError(f"{name} must be positive, got {value}.")
-        if kind.startswith("list[") and default == sorted({*default}) and value != sorted({*value}):
-            raise ValueError(f"{name} must be ascending, without repeats, got {value}.")
     same = [name for name in fields if fields[name] == name]
     views = [[name] for name in fields] + [same] + [[*same, name] for name in fields if name not in same]
     for view in views:
@@ -79,6 +77,10 @@ def _check_ranges(chapter: Chapter, changed: dict[str, Any]) -> None:
                 if refusal := _refusal(rest, after):
                     raise ValueError(refusal if len(view) > 1 or view == [fields[view[0]]] else f"{view[0]}: {refusal}")
                 break
+    for name, value in changed.items():
+        default = chapter.parameters[name].default
+        if isinstance(default, list) and default == sorted({*default}) and value != sorted({*value}):
+            raise ValueError(f"{name} must be ascending, without repeats, got {value}.")
 
 
 def _field(parameter: Parameter) -> str | None:

@@ -65,8 +65,6 @@ class Setup:
         for name, table in (("architecture", NETWORKS), ("activation", ACTIVATIONS), ("loss", LOSSES)):
             if getattr(self, name) not in table:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), table)}")
-        if LOSSES[self.loss].ends == "never" and math.isinf(self.t_max):
-            raise ValueError(f"the loss {self.loss!r} never comes to an end: give a finite t_max.")
         datasets.check(self.dataset, self.P, self.P_test, self.P_kernel, self.d, self.preprocessing, self.pca_on)
 
     @property
