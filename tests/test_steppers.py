@@ -9,9 +9,10 @@ from numpy.polynomial import Chebyshev
 from scipy.integrate import solve_ivp
 
 from lazyjam import steppers
+from lazyjam.data import load
 from lazyjam.losses import LOSSES
 from lazyjam.networks import from_function, fully_connected
-from lazyjam.steppers import METHODS, Problem, chebyshev
+from lazyjam.steppers import METHODS, Problem, Solver, chebyshev, implicit_step
 from lazyjam.tangents import flatten, stack, unflatten
 
 
@@ -319,3 +320,20 @@ def test_estimated_error_is_of_third_order_and_of_the_size_of_the_true_one(metho
 def test_second_order_controller():
     dt = METHODS["rkc"].next_dt(tensor(1.0, 1.0, 1.0, 1.0), tensor(0.0, 1.0, 8.0, math.inf))
     torch.testing.assert_close(dt, tensor(3.0, 0.8, 0.4, 0.1))
+
+
+def test_a_step_that_explodes_is_refused():
+    """Where the landscape curves down, a half step can hit the singularity of its matrix. The error must see it."""
+    x, y = load("stripe", 60, 0, 5, 0, preprocessing="none").train
+    network = fully_connected(5, 6, 2)
+    w0 = stack([network.init(torch.Generator().manual_seed(0))])
+    alpha = torch.tensor([4e-3 / 6**0.5], dtype=torch.float64)
+    problem = Problem(network, w0, x, y, LOSSES["soft_hinge"], alpha, network.apply(w0, x))
+    point = problem.at(flatten(w0))
+    delta = 1 - y * point.f
+    pull = y * problem.loss.slope(delta) / alpha[:, None]
+    solver = Solver(point.tangent, 0, 1 / 60, problem.loss.curvature(delta)[0], pull[0], point.w.shape[1])
+    lowest = torch.linalg.eigvalsh(solver._matrix)[0]
+    assert solver.dense and lowest < 0
+    step = implicit_step(problem, point, -2 / lowest[None] * (1 + 1e-9), torch.zeros(1, 0), tol=1e-2)
+    assert step.point.f.abs().max() > 1e6 and step.error > 1e6

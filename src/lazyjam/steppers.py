@@ -85,9 +85,12 @@ def _second_order_dt(dt: PerRun, error: PerRun) -> PerRun:
     return dt * (0.8 * error.clamp(1e-6, 1e6) ** (-1 / 3)).clamp(0.1, 3.0)
 
 
-def _size(df: Outputs, f: Outputs) -> PerRun:
-    """A difference of predictors on the scale that matters: the margin is one."""
-    return (df.abs() / (1 + f.abs())).amax(1)
+def _size(df: Outputs, before: Outputs, after: Outputs) -> PerRun:
+    """An error of the predictor on the scale that matters: the margin is one, and larger outputs count relatively.
+
+    The smaller of both ends of the step sets the scale, or a step that explodes would excuse its own error.
+    """
+    return (df.abs() / (1 + before.abs().minimum(after.abs()))).amax(1)
 
 
 # explicit Euler ------------------------------------------------------------------------------------------------------
@@ -190,7 +193,7 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
     f_dot = problem.alpha[:, None] * point.tangent.jvp(v0), problem.alpha[:, None] * new.tangent.jvp(new.v)
     estimate = 0.8 * (point.f - new.f) + 0.4 * h * (f_dot[0] + f_dot[1])
     # a step that had to be cut is refused, and tried again with what the stages allow
-    error = torch.where(dt_used < dt, (dt / dt_used) ** 2 * 1.6, _size(estimate, new.f) / tol)
+    error = torch.where(dt_used < dt, (dt / dt_used) ** 2 * 1.6, _size(estimate, point.f, new.f) / tol)
     return Step(new, error, vector, _cost(dt, stages + 2 + products))
 
 
@@ -263,7 +266,7 @@ def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, to
     move = 2 * (first + second) - whole
     new = problem.at(point.w + move)
     defect = _solve(tangent, one, move - h / 2 * (point.v + new.v))
-    error = _size(alpha * tangent.jvp(defect), new.f) / tol
+    error = _size(alpha * tangent.jvp(defect), point.f, new.f) / tol
     return Step(new, error, memory, _cost(dt, 12, 2))
 
 
