@@ -299,6 +299,9 @@ def test_what_a_census_counts():
     columns = {"N_delta": [0, 0, 7, np.nan], "capped": [False, False, False, True], "cpu_seconds": [1800] * 4}
     table = xr.Dataset({name: ("seed", values) for name, values in columns.items()})
     assert experiment.census(some=table) == "some: 4 runs, 2 fitted, 1 jammed, 1 broken off, 2.0 CPU hours"
+    table = table.assign_coords(seed=range(4))
+    joined = xr.concat([table, table.isel(seed=[0, 1])], xr.Variable("h", [4, 8]), join="outer")
+    assert experiment.census(some=joined) == "some: 6 runs, 4 fitted, 1 jammed, 1 broken off, 3.0 CPU hours"
 
 
 def test_a_cache_that_cannot_be_written_is_found_before_the_first_run(tmp_path, monkeypatch):

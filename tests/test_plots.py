@@ -62,7 +62,7 @@ def test_what_a_trend_in_P_shows(tmp_path):
     figure, (ax, bx) = plots.subplots(2)
     coords = {"P": sizes, "alpha_tilde": [1.0, 1e4]}
     plots.jamming_trend(ax, xr.DataArray(star, dims=tuple(coords), coords=coords))
-    plots.learning_curve(bx, sizes, samples, fit, beyond=800)
+    plots.learning_curve(bx, sizes, samples, fit, beyond=(800, 2.1, 0.1))
     figure.savefig(tmp_path / "some.svg")
     assert np.array_equal([line.get_ydata() for line in ax.lines], star.T)
     said = [text.get_text() for text in ax.get_legend().get_texts()]

@@ -136,10 +136,14 @@ def sweep(
 
 
 def census(**tables: xr.Dataset) -> str:
-    """How many runs each table holds, how many fit, and how many were broken off, as lines of text."""
+    """How many runs each table holds, how many fit, and how many were broken off, as lines of text.
+
+    What is NaN in all columns, after tables with different seeds were joined, is no run.
+    """
     lines = [
-        f"{name}: {table.N_delta.size} runs, {int((table.N_delta == 0).sum())} fitted, "
-        f"{int(((table.N_delta > 0) & ~table.capped).sum())} jammed, {int(table.capped.sum())} broken off, "
+        f"{name}: {int(table.cpu_seconds.count())} runs, {int((table.N_delta == 0).sum())} fitted, "
+        f"{int(((table.N_delta > 0) & (table.capped != 1)).sum())} jammed, "
+        f"{int((table.capped == 1).sum())} broken off, "
         f"{table.cpu_seconds.sum() / 3600:.1f} CPU hours"
         for name, table in tables.items()
     ]

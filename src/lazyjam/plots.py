@@ -105,10 +105,10 @@ def phase_diagram(
     for cut, colour in zip(cuts, colours, strict=False):
         ax.axhline(cut, color="white", lw=2)
         ax.axhline(cut, color=colour, lw=1.2, ls=(0, (3, 1.5)))
-    for text, place, colour in (("lazy", (0.6, 0.92), LAZY), ("feature", (0.6, 0.05), FEATURE)):
+    for text, place, colour in (("lazy", (0.6, 0.92), LAZY), ("feature", (0.6, 0.15), FEATURE)):
         ax.text(*place, text, transform=ax.transAxes, color=colour, weight="bold", ha="center", fontsize=12,
                 path_effects=halo)
-    ax.text(0.05, 0.5, "jamming", transform=ax.transAxes, color="white", rotation=90, va="center", fontsize=11)
+    ax.text(0.05, 0.3, "jamming", transform=ax.transAxes, color="white", rotation=90, va="center", fontsize=11)
     _log_widths(ax, h)
     ax.set(yscale="log", xlim=x[[0, -1]], ylim=y[[0, -1]], title=title, xlabel="width $h$",
            ylabel=r"output scale $\tilde\alpha = \sqrt{h}\,\alpha$")
@@ -182,9 +182,9 @@ def kernel_change(ax: Axes, table: xr.Dataset, against: str = "alpha_tilde") -> 
 def jamming_trend(ax: Axes, star: xr.DataArray) -> Axes:
     """h* against the number of patterns P, one line per alpha_tilde, from feature learning (orange) to lazy (blue)."""
     palette = sns.blend_palette([FEATURE, "#8C8C8C", LAZY], star.sizes["alpha_tilde"])
-    for colour, alpha_tilde in zip(palette, star.alpha_tilde.values, strict=True):
-        label = rf"$\tilde\alpha = {_power(alpha_tilde)}$"
-        ax.plot(star.P, star.sel(alpha_tilde=alpha_tilde), color=colour, marker="o", label=label)
+    for i, (colour, alpha_tilde) in enumerate(zip(palette, star.alpha_tilde.values, strict=True)):
+        label, size = rf"$\tilde\alpha = {_power(alpha_tilde)}$", 9 - 2 * i  # where lines coincide, all can be seen
+        ax.plot(star.P, star.sel(alpha_tilde=alpha_tilde), color=colour, marker="o", ms=size, lw=size / 2, label=label)
     ax.set(xscale="log", yscale="log", xlabel="training images $P$", ylabel="jamming width $h^*$")
     _plain_ticks(ax.xaxis, star.P.values)
     _plain_ticks(ax.yaxis, [h for h in (2, 3, 4, 6, 8, 12, 16, 24, 32, 64) if star.min() <= h <= star.max()])
@@ -193,16 +193,21 @@ def jamming_trend(ax: Axes, star: xr.DataArray) -> Axes:
 
 
 def learning_curve(
-    ax: Axes, x: Sequence[SupportsFloat], samples: np.ndarray, fit: PowerLaw, beyond: SupportsFloat
+    ax: Axes, x: Sequence[SupportsFloat], samples: np.ndarray, fit: PowerLaw, beyond: tuple[SupportsFloat, ...]
 ) -> Axes:
-    """Test error in per cent against P: the mean of the samples with their spread, and the fitted power law, dashed
-    outside the window of the fit, up to `beyond`."""
+    """Test error in per cent against P: the mean of the samples with their spread, and the fitted power law.
+
+    beyond: P, error and its uncertainty of a measurement that is no part of the fit, drawn open. Up to it the line is
+    continued, dashed.
+    """
+    P, measured, uncertainty = (float(number) for number in beyond)
     ax.errorbar(x, samples.mean(0), samples.std(0, ddof=1), color="0.2", marker="o", ls="")
-    inside, outside = np.array(fit.window), np.array([fit.window[1], float(beyond)])
+    ax.errorbar(P, measured, uncertainty, color="0.2", marker="o", mfc="white", ls="", label=f"measured at {P:g}")
+    inside, outside = np.array(fit.window), np.array([fit.window[1], P])
     ax.plot(inside, fit.at(inside), color="0.2", label=f"$P^{{{fit.slope:.2f}}}$")
     ax.plot(outside, fit.at(outside), color="0.2", ls="--")
     ax.set(xscale="log", yscale="log", xlabel="training images $P$", ylabel="lowest ensemble error, %")
-    _plain_ticks(ax.xaxis, [*x, beyond])
+    _plain_ticks(ax.xaxis, [*x, P])
     _plain_ticks(ax.yaxis, range(4, 40, 2))
     ax.legend()
     return ax
