@@ -323,7 +323,7 @@ def test_second_order_controller():
 
 
 def test_a_step_that_explodes_is_refused():
-    """Where the landscape curves down, a half step can hit the singularity of its matrix. The error must see it."""
+    """Where the landscape curves down, a half step can hit the singularity of its matrix."""
     x, y = load("stripe", 60, 0, 5, 0, preprocessing="none").train
     network = fully_connected(5, 6, 2)
     w0 = stack([network.init(torch.Generator().manual_seed(0))])
@@ -336,4 +336,4 @@ def test_a_step_that_explodes_is_refused():
     lowest = torch.linalg.eigvalsh(solver._matrix)[0]
     assert solver.dense and lowest < 0
     step = implicit_step(problem, point, -2 / lowest[None] * (1 + 1e-9), torch.zeros(1, 0), tol=1e-2)
-    assert step.point.f.abs().max() > 1e6 and step.error > 1e6
+    assert step.point.f.abs().max() > 1e6 and step.error == torch.inf

@@ -6,6 +6,7 @@ of the weights l' changes by -alpha D J_y dw, D = diag(l''): the stiff part of t
 spectrum is that of the neural tangent kernel. A method makes a step of size dt per run and estimates its error.
 """
 
+import math
 from collections.abc import Callable
 from copy import copy
 from functools import lru_cache
@@ -85,12 +86,14 @@ def _second_order_dt(dt: PerRun, error: PerRun) -> PerRun:
     return dt * (0.8 * error.clamp(1e-6, 1e6) ** (-1 / 3)).clamp(0.1, 3.0)
 
 
-def _size(df: Outputs, before: Outputs, after: Outputs) -> PerRun:
-    """An error of the predictor on the scale that matters: the margin is one, and larger outputs count relatively.
+def _error(problem: Problem, df: Outputs, before: Outputs, after: Outputs, tol: float) -> PerRun:
+    """The error df of the predictor in units of tol, on the scale that matters: the margin is one.
 
-    The smaller of both ends of the step sets the scale, or a step that explodes would excuse its own error.
+    Infinite for a step that more than doubles the loss, which a gradient flow never raises: such a step has exploded,
+    and its output is so large that its error looks small beside it.
     """
-    return (df.abs() / (1 + before.abs().minimum(after.abs()))).amax(1)
+    old, new = (problem.loss.value(1 - problem.y * f).mean(1) for f in (before, after))
+    return torch.where(new > 2 * old + tol, math.inf, (df.abs() / (1 + after.abs())).amax(1) / tol)
 
 
 # explicit Euler ------------------------------------------------------------------------------------------------------
@@ -193,7 +196,7 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
     f_dot = problem.alpha[:, None] * point.tangent.jvp(v0), problem.alpha[:, None] * new.tangent.jvp(new.v)
     estimate = 0.8 * (point.f - new.f) + 0.4 * h * (f_dot[0] + f_dot[1])
     # a step that had to be cut is refused, and tried again with what the stages allow
-    error = torch.where(dt_used < dt, (dt / dt_used) ** 2 * 1.6, _size(estimate, point.f, new.f) / tol)
+    error = torch.where(dt_used < dt, (dt / dt_used) ** 2 * 1.6, _error(problem, estimate, point.f, new.f, tol))
     return Step(new, error, vector, _cost(dt, stages + 2 + products))
 
 
@@ -266,7 +269,7 @@ def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, to
     move = 2 * (first + second) - whole
     new = problem.at(point.w + move)
     defect = _solve(tangent, one, move - h / 2 * (point.v + new.v))
-    error = _size(alpha * tangent.jvp(defect), point.f, new.f) / tol
+    error = _error(problem, alpha * tangent.jvp(defect), point.f, new.f, tol)
     return Step(new, error, memory, _cost(dt, 12, 2))
 
 
