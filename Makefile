@@ -24,6 +24,7 @@ stress: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/flow.py
+	$(BIN)/python benchmarks/accuracy.py --data digits
 
 # Executes the committed notebooks again, in place, which also writes figures/.
 notebooks figures: $(READY)
