@@ -188,13 +188,20 @@ def test_a_run_does_not_feel_its_batch(h):
         torch.testing.assert_close(alone.t[0], together.t[run], rtol=1e-8, atol=0)
 
 
-def test_a_device_that_is_not_there_is_a_sentence():
+def test_a_device_that_is_not_there_is_a_sentence(as_a_user):
     with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'tpu'."):
         quiet(device="tpu")
+    with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 0."):
+        experiment._device(0)
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(ValueError, match="device 'cuda' needs a GPU that torch can see.*use device='cpu'."):
         quiet(device="cuda")
+
+
+def test_an_empty_batch_is_a_sentence():
+    with pytest.raises(ValueError, match="a batch needs at least one setup, got none."):
+        train([])
 
 
 # sweep ---------------------------------------------------------------------------------------------------------------
@@ -349,7 +356,7 @@ def test_the_record_says_how_it_was_made(cache):
     quiet(cache=cache)
     record = cache.get(BASE.key)
     assert isinstance(record, Record) and record.meta["fields"] == BASE.fields
-    how = dict(device="cpu", method="implicit", max_gradients=experiment.MAX_GRADIENTS)
+    how = dict(device="cpu", method="implicit", tol=1e-2, max_gradients=experiment.MAX_GRADIENTS)
     assert record.meta["how"] == how
     assert record.meta["provenance"]["torch"] == torch.__version__ and len(record.meta["provenance"]["checksum"]) == 64
     assert record.meta["cost"]["gradients"] > 0 and record.meta["versions"]["N_delta"] == N_delta.version

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -75,11 +75,12 @@ def eligible(cache: Cache) -> list[Kept]:
 
 def strata(runs: list[Kept]) -> dict[str, list[Kept]]:
     """The runs by stratum; a run may be in several."""
-    smallest: dict[frozenset, int] = {}
+    smallest = {_family(run): math.inf for run in runs}
     for run in runs:
         if run.fitted:
-            smallest[_family(run)] = min(run.setup.h, smallest.get(_family(run), run.setup.h))
-    far = {run.key: run.setup.h / smallest.get(_family(run), math.inf) for run in runs}
+            smallest[_family(run)] = min(run.setup.h, smallest[_family(run)])
+    jams = {_family(run) for run in runs if not run.fitted}  # where every width fits, none is known to be near jamming
+    far = {run.key: run.setup.h / smallest[_family(run)] if _family(run) in jams else math.inf for run in runs}
     scales = [run.setup.alpha_tilde for run in runs]
     found = {
         WIDE: [run for run in runs if run.fitted and far[run.key] > NEAR],
@@ -173,7 +174,7 @@ def _train(run: Kept, copies: int, *, disturbed: bool = False) -> Trained:
         noise = {name: torch.randn(x.shape, generator=generator, dtype=x.dtype) for name, x in w.items()}
         return {name: x * (1 + NOISE * noise[name]) for name, x in w.items()}
 
-    how: dict[str, Any] = {name: run.record.meta["how"][name] for name in ("method", "max_gradients")}
+    how = {name: value for name, value in run.record.meta["how"].items() if name in ("method", "tol", "max_gradients")}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as sweep does: the nets are small
     try:

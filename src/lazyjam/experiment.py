@@ -24,6 +24,7 @@ from .flow import gradient_flow
 from .losses import LOSSES
 from .observables import ALWAYS, Observable
 from .setups import Setup, Trained
+from .steppers import METHODS
 from .tangents import stack, unflatten
 from .types import Params
 
@@ -59,6 +60,8 @@ def train(
     with the result but are no part of its key. init: what to make of the weights that a run drew before it starts, e.g.
     disturb them. Raises ValueError for setups that do not fit in one batch.
     """
+    if not setups:
+        raise ValueError("a batch needs at least one setup, got none.")
     first = setups[0]
     if any(_batch_of(setup) != _batch_of(first) for setup in setups):
         raise ValueError("the setups of a batch may differ in alpha_tilde, t_max and seed alone.")
@@ -256,8 +259,9 @@ def _compute(setups: list[Setup], observables: list[Observable], cache: Cache | 
         cost = {"gradients": int(trained.gradients[r]), "factorisations": int(trained.factorisations[r]),
                 "cpu_seconds": round(float(seconds[r]), 3)}
         provenance = {"checksum": trained.data.checksum, "torch": torch.__version__, "numpy": np.__version__}
-        method = {**how, "method": how["method"] or default_method(setup)}
-        meta = {"fields": setup.fields, "versions": versions, "how": method, "cost": cost, "provenance": provenance}
+        method = how["method"] or default_method(setup)
+        way = {**how, "method": method, "tol": METHODS[method].tol}
+        meta = {"fields": setup.fields, "versions": versions, "how": way, "cost": cost, "provenance": provenance}
         records[setup] = Record(meta, {name: values[r] for name, values in columns.items()})
         if cache is not None:
             cache.put(setup.key, records[setup])
@@ -277,8 +281,8 @@ def _table(grid, coords, records: dict[Setup, Record], wanted: dict[str, Observa
 
 
 def _device(device: str) -> str:
-    kind = torch.device(device).type if device.split(":")[0] in ("cpu", "cuda") else None
-    if kind is None:
+    kind = str(device).split(":")[0]
+    if kind not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} needs a GPU that torch can see, and there is none here: use device='cpu'.")
