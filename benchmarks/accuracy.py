@@ -11,8 +11,8 @@ import argparse
 import torch
 
 from lazyjam import Setup, kernel_change, test_error, train
-from lazyjam.experiment import default_method
 from lazyjam.steppers import METHODS
+from lazyjam.training import default_method
 from lazyjam.types import Params
 
 NOISE = 1e-4  # relative change of the initial weights

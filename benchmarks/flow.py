@@ -18,14 +18,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lazyjam import Setup, sweep
 from lazyjam.data import load
-from lazyjam.experiment import Setup, default_method, sweep
 from lazyjam.flow import CAPPED, FAILED, FITTED, gradient_flow
 from lazyjam.losses import LOSSES
 from lazyjam.networks import second_moment
 from lazyjam.observables import N_delta
 from lazyjam.steppers import METHODS, Problem
 from lazyjam.tangents import flatten, stack, unflatten
+from lazyjam.training import default_method
 
 ACCURATE = 0.01
 P_TEST = 2000

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lazyjam import audit
+from lazyjam import Setup, audit, sweep, train
 from lazyjam.audit import AGREES, DISAGREES, NEAR_JAMMING, REFUSED, SKIPPED, WIDE
 from lazyjam.cache import Cache, Record
-from lazyjam.experiment import Setup, sweep, train
 from lazyjam.observables import N_delta
 
 BASE = Setup(P=30, P_test=80, P_kernel=0, d=5, L=1, alpha_tilde=10.0, t_max=1e4)  # lazy, so little is chaotic

@@ -43,7 +43,7 @@ def test_a_kept_ensemble_needs_no_outputs(tmp_path, monkeypatch):
     cache.pack(cache.keys(), "all", drop=("test_margin",))
     for path in tmp_path.glob("loose/*/*.npz"):
         path.unlink()
-    monkeypatch.setattr("lazyjam.experiment.train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("lazyjam.training.train", lambda *a, **k: pytest.fail("trained again"))
     again = ensemble(setup, Cache(tmp_path), progress=False, **axes)
     assert again.identical(first)
 

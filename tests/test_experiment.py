@@ -11,10 +11,10 @@ import pytest
 import torch
 import xarray as xr
 
-from lazyjam import experiment, jamming
+from lazyjam import Setup, experiment, jamming, sweep, train, training
 from lazyjam.cache import Cache, Record
 from lazyjam.cache import key as key_of
-from lazyjam.experiment import Setup, missing, sweep, train
+from lazyjam.experiment import missing
 from lazyjam.flow import FITTED
 from lazyjam.observables import STANDARD, N_delta, capped, observable, rms_output, t_end
 
@@ -38,7 +38,7 @@ def as_a_user():
 @pytest.fixture
 def small_batches(monkeypatch):
     """Two runs a batch, so that a sweep over AXES is four batches."""
-    monkeypatch.setattr(experiment, "BATCH_ELEMENTS", 2 * BASE.P * BASE.h)
+    monkeypatch.setattr(training, "BATCH_ELEMENTS", 2 * BASE.P * BASE.h)
 
 
 def quiet(setup=BASE, wanted=(N_delta, t_end, rms_output), cache=None, **how) -> xr.Dataset:
@@ -49,17 +49,17 @@ def forbid(monkeypatch):
     def never(*args, **how):
         raise AssertionError("a run was trained again")
 
-    monkeypatch.setattr(experiment, "train", never)
+    monkeypatch.setattr(training, "train", never)
 
 
 def count(monkeypatch) -> list:
-    trained, really = [], experiment.train
+    trained, really = [], training.train
 
     def counting(setups, **how):
         trained.extend(setups)
         return really(setups, **how)
 
-    monkeypatch.setattr(experiment, "train", counting)
+    monkeypatch.setattr(training, "train", counting)
     return trained
 
 
@@ -192,7 +192,7 @@ def test_a_device_that_is_not_there_is_a_sentence(as_a_user):
     with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'tpu'."):
         quiet(device="tpu")
     with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 0."):
-        experiment._device(0)
+        training.checked_device(0)
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(ValueError, match="device 'cuda' needs a GPU that torch can see.*use device='cpu'."):
@@ -247,7 +247,7 @@ def test_a_bad_value_anywhere_is_found_before_the_first_run(cache, monkeypatch):
 
 def test_an_interrupted_sweep_resumes_to_the_same_bits(cache, tmp_path, monkeypatch, small_batches):
     whole = quiet(cache=Cache(tmp_path / "whole"), **AXES)
-    really, calls = experiment.train, []
+    really, calls = training.train, []
 
     def interrupted(setups, **how):
         calls.append(setups)
@@ -255,7 +255,7 @@ def test_an_interrupted_sweep_resumes_to_the_same_bits(cache, tmp_path, monkeypa
             raise KeyboardInterrupt
         return really(setups, **how)
 
-    monkeypatch.setattr(experiment, "train", interrupted)
+    monkeypatch.setattr(training, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet(cache=cache, **AXES)
     assert len(missing(BASE, [N_delta], cache, **AXES)) == 4, "what was finished is kept"
@@ -333,14 +333,14 @@ def test_a_file_that_has_changed_is_other_data(tmp_path, cache):
 
 @pytest.mark.parametrize("alpha_tilde, h, method", [(0.05, 40, "rkc"), (0.05, 8, "implicit"), (1.0, 40, "implicit")])
 def test_which_method_is_the_default(alpha_tilde, h, method):
-    assert experiment.default_method(Setup(alpha_tilde=alpha_tilde, h=h)) == method
-    assert experiment.default_method(Setup(alpha_tilde=alpha_tilde, h=h, loss="hinge")) == "euler"
+    assert training.default_method(Setup(alpha_tilde=alpha_tilde, h=h)) == method
+    assert training.default_method(Setup(alpha_tilde=alpha_tilde, h=h, loss="hinge")) == "euler"
 
 
 def test_euler_starts_with_the_step_of_the_authors(monkeypatch):
     """dt = 1 in the units of their code is alpha_tilde / h in ours."""
-    really, seen = experiment.gradient_flow, []
-    monkeypatch.setattr(experiment, "gradient_flow", lambda *a, **k: seen.append(k["first_dt"]) or really(*a, **k))
+    really, seen = training.gradient_flow, []
+    monkeypatch.setattr(training, "gradient_flow", lambda *a, **k: seen.append(k["first_dt"]) or really(*a, **k))
     train([BASE], method="euler")
     assert seen[0].tolist() == [BASE.alpha_tilde / BASE.h]
 
@@ -356,7 +356,7 @@ def test_the_record_says_how_it_was_made(cache):
     quiet(cache=cache)
     record = cache.get(BASE.key)
     assert isinstance(record, Record) and record.meta["fields"] == BASE.fields
-    how = dict(device="cpu", method="implicit", tol=1e-2, max_gradients=experiment.MAX_GRADIENTS)
+    how = dict(device="cpu", method="implicit", tol=1e-2, max_gradients=training.MAX_GRADIENTS)
     assert record.meta["how"] == how
     assert record.meta["provenance"]["torch"] == torch.__version__ and len(record.meta["provenance"]["checksum"]) == 64
     assert record.meta["cost"]["gradients"] > 0 and record.meta["versions"]["N_delta"] == N_delta.version

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lazyjam import observables
-from lazyjam.experiment import Setup, train
+from lazyjam import Setup, observables, train
 from lazyjam.flow import CAPPED, FAILED, FITTED
 from lazyjam.observables import ALWAYS, STANDARD, observable
 

@@ -14,7 +14,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYERS = [
-    {"types", "records", "spelling"},
+    {"types", "records", "spelling", "workers"},
     {"cache"},
     {"archives", "preprocessing", "tangents", "losses"},
     {"sources", "networks"},
@@ -22,12 +22,14 @@ LAYERS = [
     {"flow", "kernels", "hessian"},
     {"setups"},
     {"observables"},
+    {"training"},
     {"experiment"},
     {"packings", "stripe", "fits", "claims", "audit"},
     {"jamming", "ensembles"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
     {"parameters", "rehearsal"},
+    {"filling"},
     {"cli_cache"},
     {"cli"},
     {"__init__"},

@@ -15,7 +15,6 @@ from .ensembles import ensemble as ensemble
 from .ensembles import jackknife as jackknife
 from .experiment import census as census
 from .experiment import sweep as sweep
-from .experiment import train as train
 from .fits import bootstrap as bootstrap
 from .fits import over_seeds as over_seeds
 from .fits import power_law as power_law
@@ -37,3 +36,4 @@ from .observables import observable as observable
 from .observables import test_error as test_error
 from .setups import Setup as Setup
 from .setups import Trained as Trained
+from .training import train as train

@@ -18,9 +18,9 @@ import torch
 
 from . import data as datasets
 from .cache import Cache, Record
-from .experiment import train
 from .observables import N_delta, probe
 from .setups import Setup, Trained
+from .training import train
 from .types import Params
 
 TOLERANCE = 0.01  # of the predictor, in units of its root mean square

@@ -1,4 +1,4 @@
-"""The command line: `lazyjam chapters | run | claims | cache`.
+"""The command line: `lazyjam chapters | run | sweep | claims | cache`.
 
 Errors of a person are one sentence and exit code 2, found before a kernel starts. A chapter that fails, damaged records
 and an audit that disagrees are exit code 1, Ctrl-C is 130.
@@ -6,8 +6,12 @@ and an audit that disagrees are exit code 1, Ctrl-C is 130.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,10 +22,20 @@ from .chapters import Chapter, chapter, chapters, kept, outputs, project
 from .claims import MIME, NOT_REPRODUCED, OUT_OF_REACH, REPRODUCED, claims
 from .cli_cache import store
 from .parameters import checked, from_file
+from .spelling import nearest
 from .terminal import AsJson, Pairs, Sentences, columns, cut, print_json, stop, wrapped
 
 NOT_RUN = "not run"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, OUT_OF_REACH, NOT_RUN)
+
+Name = Annotated[str, typer.Argument(metavar="CHAPTER")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="NAME VALUE", help="A parameter; a list is 4,8,16. Repeat for more."),
+]
+File = Annotated[
+    Path | None, typer.Option("-f", "--file", metavar="FILE.yml", help="Parameters, or chapter: parameters.")
+]
 
 app = typer.Typer(
     cls=Sentences, help="An executable companion to 'Landscape and training regimes in deep learning'.",
@@ -52,14 +66,9 @@ def list_chapters(as_json: AsJson = False) -> None:
 
 @app.command(cls=Pairs)
 def run(
-    name: Annotated[str, typer.Argument(metavar="CHAPTER")],
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--parameter", metavar="NAME VALUE", help="A parameter; a list is 4,8,16. Repeat for more."),
-    ] = None,
-    file: Annotated[
-        Path | None, typer.Option("-f", "--file", metavar="FILE.yml", help="Parameters, or chapter: parameters.")
-    ] = None,
+    name: Name,
+    parameter: Given = None,
+    file: File = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="OUT.ipynb", help="Default: CHAPTER.out.ipynb, here.")
     ] = None,
@@ -70,22 +79,84 @@ def run(
     It runs in the folder book/, from which relative paths are taken. A run with other than the default parameters
     leaves figures/ alone: its figures are written beside OUT.ipynb.
     """
-    root = project()
-    known = chapters(root)
-    one = chapter(root, name)
-    given = from_file(one, file, known) if file else {}
-    given |= dict(pair.split("=", 1) for pair in parameter or [])
-    changed = checked(one, given)
+    one, changed = _chosen(name, parameter, file)
     if dry_run:
         return _rehearse(one, changed)
     out = out or Path(f"{one.name}.out.ipynb")
     if out.suffix != ".ipynb" or not out.resolve().parent.is_dir():
         raise ValueError(f"-o must be a notebook in a folder that exists, like folder/name.ipynb, got {out}.")
-    if out.resolve() in {other.path.resolve() for other in known.values()}:
+    if out.resolve() in {other.path.resolve() for other in chapters(project()).values()}:
         raise ValueError(f"{out} is a chapter of the book: choose another -o.")
     changed |= _figures_aside(one, changed, out)
     _execute(one, changed, out)
     typer.echo(f"{out} is written" + (f", its figures are in {changed['figures']}" if "figures" in changed else ""))
+
+
+@contextmanager
+def _processes(scheduler: str | None) -> Iterator[None]:
+    if scheduler:
+        raise ValueError("--scheduler goes with --executor dask.")
+    yield
+
+
+@contextmanager
+def _dask(scheduler: str | None) -> Iterator[Executor]:
+    """Jobs for the workers of the scheduler at this address."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError("--executor dask needs dask.distributed: pip install 'lazyjam[cluster]'.") from None
+    if not scheduler:
+        raise ValueError("--executor dask needs --scheduler ADDRESS, like tcp://host:8786.")
+    try:
+        client = Client(scheduler, timeout=5)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no dask scheduler answers at {scheduler!r} ({error}): correct --scheduler.") from error
+    with client:
+        yield client.get_executor()
+
+
+EXECUTORS = {"processes": _processes, "dask": _dask}
+
+
+@app.command(cls=Pairs)
+def sweep(
+    name: Name,
+    parameter: Given = None,
+    file: File = None,
+    budget: Annotated[
+        float, typer.Option(min=0, metavar="MINUTES", help="No batch of runs begins later than this.")
+    ] = math.inf,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Of N machines that share nothing, this is number K.")
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(metavar="|".join(EXECUTORS), help="What computes: the cores here, or workers of dask.")
+    ] = "processes",
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of dask, like tcp://host:8786.")] = None,
+) -> None:
+    """Compute the runs that a chapter lacks, without its notebook. The same command goes on where it was stopped."""
+    from .filling import ChapterError, Share, fill  # they import what draws, which is slow
+
+    one, changed = _chosen(name, parameter, file)
+    share = Share(shard) if shard else None
+    if executor not in EXECUTORS:
+        raise ValueError(f"unknown executor {executor!r}{nearest(executor, EXECUTORS)}")
+    with EXECUTORS[executor](scheduler) as pool:
+        try:
+            filled = fill(one, changed, executor=pool, minutes=budget, share=share)
+        except ChapterError as error:
+            stop(str(error), 1)
+    typer.echo(f"{len(filled.computed)} runs computed, {len(filled.left)} left for want of time, "
+               f"{len(filled.others)} left to other machines")
+
+
+def _chosen(name: str, parameter: list[str] | None, file: Path | None) -> tuple[Chapter, dict[str, Any]]:
+    """The chapter of that name, and the parameters that are given for it, checked."""
+    root = project()
+    one = chapter(root, name)
+    given = from_file(one, file, chapters(root)) if file else {}
+    return one, checked(one, given | dict(pair.split("=", 1) for pair in parameter or []))
 
 
 def _figures_aside(one: Chapter, changed: dict[str, Any], out: Path) -> dict[str, str]:

@@ -22,9 +22,9 @@ import numpy as np
 from . import experiment, plots
 from .cache import Cache, Record
 from .chapters import Chapter
-from .experiment import BUDGETS
 from .observables import PROBES, Observable
 from .setups import Setup
+from .training import BUDGETS
 
 FAMILY = ("dataset", "architecture", "L", "loss")  # runs that differ in one of these tell nothing on each other's cost
 
@@ -54,23 +54,31 @@ def rehearse(chapter: Chapter, parameters: dict[str, Any]) -> Rehearsal:
     Raises ChapterError where a cell fails though nothing was missing so far.
     """
     found = Rehearsal()
+    with _counting(found), redirect_stderr(io.StringIO()):
+        for said, error in failures(chapter, parameters):
+            if not found.sure:
+                raise ChapterError(f"{chapter.name}: {said}") from error
+            found.left_out.append(said)
+    return found
+
+
+def failures(chapter: Chapter, parameters: dict[str, Any]) -> Iterator[tuple[str, Exception]]:
+    """Execute the cells of a chapter here, with these parameters, and yield what fails: a sentence, and the error.
+
+    Nothing is shown, and the figures are thrown away.
+    """
     names: dict[str, Any] = {"__name__": "__main__", "display": lambda *shown, **options: None}
     with ExitStack() as stack:
         figures = stack.enter_context(tempfile.TemporaryDirectory()) + "/figures"
         stack.enter_context(_quiet())
-        stack.enter_context(_counting(found))
         stack.enter_context(chdir(chapter.path.parent))
         for number, cell in enumerate(chapter.cells, 1):
             try:
                 exec(compile(cell.source, f"<{chapter.name}, cell {number}>", "exec"), names)
             except Exception as error:
-                said = f"code cell {number} raises {type(error).__name__}: {error}"
-                if not found.sure:
-                    raise ChapterError(f"{chapter.name}: {said}") from error
-                found.left_out.append(said)
+                yield f"code cell {number} raises {type(error).__name__}: {error}", error
             if cell.is_parameters:
                 names.update(parameters, **({"figures": figures} if "figures" in chapter.parameters else {}))
-    return found
 
 
 def cpu_seconds(setups: Iterable[Setup], caches: Iterable[Cache]) -> tuple[float, int]:
@@ -107,7 +115,7 @@ def _place(setup: Setup) -> list[float]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     plots.plt.switch_backend("agg")
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
@@ -128,9 +136,16 @@ def _counting(found: Rehearsal) -> Iterator[None]:
         setups = [setup for batch in batches for setup in batch]
         counted = {*found.sure, *found.guessed}
         (found.guessed if found.sure else found.sure).extend(setup for setup in setups if setup not in counted)
-        yield {setup: _pretended(setup, observables) for setup in setups}
+        yield {setup: pretended(setup, observables) for setup in setups}
 
     replaced = ((experiment, "_run", count), (Cache, "get", look_up), (Cache, "put", lambda cache, key, record: None))
+    with replacing(*replaced):
+        yield
+
+
+@contextmanager
+def replacing(*replaced: tuple[Any, str, Any]) -> Iterator[None]:
+    """Attributes of modules or classes, each as (owner, name, value), have these values while it lasts."""
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
     try:
         for owner, name, value in replaced:
@@ -141,7 +156,7 @@ def _counting(found: Rehearsal) -> Iterator[None]:
             setattr(owner, name, value)
 
 
-def _pretended(setup: Setup, observables: list[Observable]) -> Record:
+def pretended(setup: Setup, observables: list[Observable]) -> Record:
     """The record of a run that fits at time 1, and of which all else is zero."""
     sizes = {"budget": len(BUDGETS), "test": setup.P_test, "probe": min(PROBES, setup.P_test)}
     columns = {}

@@ -1,0 +1,104 @@
+"""The runs of a chapter computed without its notebook: all of them, or as many as there is time for, or a share.
+
+The cells are executed here as in a rehearsal, but `sweep` computes. What is left for later, or for another machine,
+is taken to come out as in a rehearsal, so that the chapter goes on to its later sweeps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from . import experiment, jamming
+from .cache import Cache, Record
+from .chapters import Chapter
+from .rehearsal import ChapterError, failures, pretended, replacing
+from .setups import Setup
+from .training import compute
+
+SILENT = 2.0  # seconds after which a sweep shows progress; those that only read kept runs are many
+
+
+class Share:
+    """The part of the runs that one of several machines computes. Text: "2/3" is the second of three."""
+
+    def __init__(self, text: str):
+        part, _, of = text.partition("/")
+        if not (part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
+            raise ValueError(f"a shard is the number of this machine and of all machines, like 2/3, got {text!r}.")
+        self.part, self.of = int(part) - 1, int(of)
+
+    def __contains__(self, setup: Setup) -> bool:
+        return int(setup.key, 16) % self.of == self.part
+
+
+@dataclass
+class Filled:
+    """What was done. left: runs for which there was no time. others: runs that other machines compute."""
+
+    computed: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
+
+
+def fill(
+    chapter: Chapter, parameters: dict[str, Any], *, executor: Executor | None = None, minutes: float = math.inf,
+    share: Share | None = None,
+) -> Filled:
+    """Compute what a chapter lacks. No batch begins after so many minutes; those that have begun are finished.
+
+    Which runs are needed follows from the times in which the widest nets fit, so every machine computes those.
+    Raises ChapterError where a cell fails though all its runs are there.
+    """
+    filled = Filled()
+    with _filling(filled, executor, time.time() + 60 * minutes, share):
+        for said, error in failures(chapter, parameters):
+            if isinstance(error, OSError) or not (filled.left or filled.others):
+                raise ChapterError(f"{chapter.name}: {said}") from error
+    return filled
+
+
+def in_time(batch: list[Setup], *, deadline: float, **how: Any) -> dict[Setup, Record]:
+    """Compute a batch, or nothing after the deadline (seconds since 1970)."""
+    return compute(batch, **how) if time.time() < deadline else {}
+
+
+@contextmanager
+def _filling(filled: Filled, executor: Executor | None, deadline: float, share: Share | None) -> Iterator[None]:
+    """While it lasts, `sweep` computes in time what is in the share, and pretends the rest."""
+    fit_time, put, alike = jamming.fit_time, Cache.put, []
+
+    def keep(cache: Cache, key: str, record: Record) -> None:
+        if not (filled.left | filled.others).intersection(record.meta.get("ensemble", ())):  # of runs that are real
+            put(cache, key, record)
+
+    def for_all(*args: Any, **how: Any) -> Any:
+        alike.append(True)
+        try:
+            return fit_time(*args, **how)
+        finally:
+            alike.pop()
+
+    def run(batches, observables, cache, _, how) -> Iterator[dict[Setup, Record]]:
+        setups = [setup for batch in batches for setup in batch]
+        mine = {setup for setup in setups if share is None or alike or setup in share}
+        parts = [part for batch in batches if (part := [setup for setup in batch if setup in mine])]
+        task = partial(in_time, deadline=deadline, observables=observables, cache=cache, how=how)
+        done = set()
+        for records in experiment.collect(task, parts, cache, executor, how):
+            done |= records.keys()
+            yield records
+        filled.computed |= {setup.key for setup in done}
+        filled.left |= {setup.key for setup in mine - done}
+        filled.others |= {setup.key for setup in setups if setup not in mine}
+        yield {setup: pretended(setup, observables) for setup in setups if setup not in done}
+
+    with replacing((experiment, "_run", run), (jamming, "fit_time", for_all), (Cache, "put", keep),
+                   (experiment, "tqdm", partial(experiment.tqdm, delay=SILENT))):
+        yield

@@ -1,0 +1,176 @@
+"""Batches of runs, trained and measured: from setups to records."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache as memoize
+
+import numpy as np
+import torch
+
+from . import data as datasets
+from .cache import Cache, Record
+from .flow import gradient_flow
+from .observables import ALWAYS, Observable
+from .setups import Setup, Trained
+from .steppers import METHODS
+from .tangents import stack, unflatten
+from .types import Params
+
+BUDGETS = (0.01, 0.1, 1.0)
+"""Fractions of t_max at which N_delta is recorded: 3, 30 and 300 tau of the phase diagram."""
+
+MAX_GRADIENTS = 300_000
+
+
+def default_method(setup: Setup) -> str:
+    """The method that measures fastest: see benchmarks/flow.py.
+
+    Linearly implicit steps, unless a wide net learns features far from the lazy regime: there the curvature of the
+    network itself limits them, and the stabilised explicit method, which does not mind, wins.
+    """
+    if setup.loss == "hinge":
+        return "euler"  # it slides along its kink, where no other method has a derivative to use
+    return "rkc" if setup.alpha_tilde < 0.1 and setup.N > 600 else "implicit"
+
+
+def train(
+    setups: Sequence[Setup],
+    *,
+    device: str = "cpu",
+    method: str | None = None,
+    tol: float | None = None,
+    max_gradients: int = MAX_GRADIENTS,
+    init: Callable[[Params], Params] | None = None,
+) -> Trained:
+    """Train a batch of runs that differ in alpha_tilde, t_max and seed alone, by gradient flow.
+
+    method: a name in METHODS (None: `default_method`), tol: its tolerance. These are how, not what: they are recorded
+    with the result but are no part of its key. init: what to make of the weights that a run drew before it starts, e.g.
+    disturb them. Raises ValueError for setups that do not fit in one batch.
+    """
+    if not setups:
+        raise ValueError("a batch needs at least one setup, got none.")
+    first = setups[0]
+    if any(_batch_of(setup) != _batch_of(first) for setup in setups):
+        raise ValueError("the setups of a batch may differ in alpha_tilde, t_max and seed alone.")
+    device = checked_device(device)
+    data = _load(*_data_of(first))
+    data = datasets.Data(*(datasets.Split(*(part.to(device) for part in split)) for split in data[:3]), data.checksum)
+    network, method = first.network, method or default_method(first)
+    runs = [network.init(torch.Generator().manual_seed(setup.seed)) for setup in setups]
+    if init is not None:
+        runs = [init(run) for run in runs]
+    w0 = {name: w.to(device) for name, w in stack(runs).items()}
+    alpha_tilde, t_max = (
+        torch.tensor([getattr(setup, name) for setup in setups], dtype=torch.float64, device=device)
+        for name in ("alpha_tilde", "t_max")
+    )
+    alpha = alpha_tilde / math.sqrt(first.h)
+    budgets = t_max[:, None] * torch.tensor(BUDGETS, dtype=torch.float64, device=device)
+    counts = torch.full(budgets.shape, -1, dtype=torch.long, device=device)
+    snapshots = gradient_flow(
+        network, w0, data.train, first.loss, alpha,
+        method=method, tol=tol, t_max=t_max, landmarks=budgets[:, :-1], max_gradients=max_gradients,
+        # the authors' first step, dt = 1 in the units of their code
+        first_dt=alpha_tilde / first.h if method == "euler" else None,
+    )
+    with torch.no_grad():
+        for now in snapshots:
+            passed = (now.t[:, None] >= budgets) & (counts < 0)
+            counts = torch.where(passed, now.N_delta[:, None], counts)
+    counts = torch.where(counts < 0, now.N_delta[:, None], counts)
+    return Trained(
+        setups, network, data, alpha, w0, unflatten(now.w, w0), now.f, now.t, now.state, now.N_delta, counts,
+        now.gradients, now.factorisations,
+    )
+
+
+def compute(setups: list[Setup], observables: list[Observable], cache: Cache | None, how: dict) -> dict[Setup, Record]:
+    """Train one batch, measure it, and keep it. Runs in a worker: one thread, because processes are the parallelism."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    _keep_memory()
+    start = time.process_time()
+    try:
+        with torch.no_grad():
+            trained = train(setups, **how)
+            columns = {f.__name__: f(trained).cpu().numpy() for f in {*observables, *ALWAYS}}
+    finally:
+        torch.set_num_threads(threads)
+    seconds = (time.process_time() - start) * trained.gradients / trained.gradients.sum()
+    versions = {f.__name__: f.version for f in {*observables, *ALWAYS}}
+    records = {}
+    for r, setup in enumerate(setups):
+        cost = {"gradients": int(trained.gradients[r]), "factorisations": int(trained.factorisations[r]),
+                "cpu_seconds": round(float(seconds[r]), 3)}
+        provenance = {"checksum": trained.data.checksum, "torch": torch.__version__, "numpy": np.__version__}
+        method = how["method"] or default_method(setup)
+        way = {**how, "method": method, "tol": METHODS[method].tol}
+        meta = {"fields": setup.fields, "versions": versions, "how": way, "cost": cost, "provenance": provenance}
+        records[setup] = Record(meta, {name: values[r] for name, values in columns.items()})
+        if cache is not None:
+            cache.put(setup.key, records[setup])
+    return records
+
+
+def _batch_of(setup: Setup) -> Setup:
+    return setup.replace(alpha_tilde=1.0, t_max=math.inf, seed=0)
+
+
+def _data_of(setup: Setup) -> tuple:
+    return (setup.dataset, setup.P, setup.P_test, setup.d, setup.seed_data, setup.P_kernel, setup.preprocessing,
+            setup.pca_on, stamp(setup.dataset))
+
+
+def stamp(dataset: str) -> str:
+    """A name says what the data are, but a path does not: the checksum of a file, if it is there."""
+    with suppress(FileNotFoundError):
+        return datasets.checksum(dataset) if dataset.startswith("file:") else ""
+    return ""
+
+
+@memoize
+def _load(dataset, P, P_test, d, seed, P_kernel, preprocessing, pca_on, stamp) -> datasets.Data:
+    return datasets.load(dataset, P, P_test, d, seed, P_kernel=P_kernel, preprocessing=preprocessing, pca_on=pca_on)
+
+
+BATCH_ELEMENTS = 160_000  # patterns times width times runs: what stays in the cache of one core
+
+
+def batches_of(setups: Sequence[Setup]) -> list[list[Setup]]:
+    """Runs with the same shapes and output scale, few enough to stay in the processor's cache. The largest first."""
+    together: dict[tuple, list[Setup]] = {}
+    for setup in setups:
+        together.setdefault((_batch_of(setup), setup.alpha_tilde), []).append(setup)
+    found = []
+    for group in together.values():
+        size = max(1, BATCH_ELEMENTS // (group[0].P * group[0].h))
+        found += [group[i : i + size] for i in range(0, len(group), size)]
+    return sorted(found, key=lambda batch: len(batch) * batch[0].P * batch[0].N, reverse=True)
+
+
+def checked_device(device: str) -> str:
+    kind = str(device).split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} needs a GPU that torch can see, and there is none here: use device='cpu'.")
+    return device
+
+
+@memoize
+def _keep_memory() -> None:
+    """Ask the C library to reuse freed memory instead of returning it: page faults took half of a gradient's time."""
+    if sys.platform == "linux":
+        try:
+            libc = ctypes.CDLL("libc.so.6")
+            for option, value in ((-3, 2**30), (-1, 2**31 - 1), (-2, 2**26)):  # mmap and trim thresholds, padding
+                libc.mallopt(option, value)
+        except (OSError, AttributeError):  # another C library
+            return

@@ -1,0 +1,42 @@
+"""Work shared among processes: one function, many arguments, results as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, as_completed
+from typing import TypeVar
+
+from loky import cpu_count, get_reusable_executor  # it sends functions of a notebook too, and tells of a killed worker
+
+ALONE = 10.0  # seconds; what takes less is done here, because processes need some seconds to start
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def spread(
+    task: Callable[[Item], Result], items: Iterable[Item], executor: Executor | None = None, *, processes: int = 0
+) -> Iterator[Result]:
+    """The results of task(item), in the order in which they are finished. The items come largest first.
+
+    executor: where they are computed, any concurrent.futures.Executor. Without one, the first seconds of work are done
+    here and the rest in as many `processes` as there are cores (0), which stay warm for a while; 1: all is done here.
+    An error, or leaving the iterator, cancels what has not begun. Raises ChildProcessError if a process is killed.
+    """
+    waiting, start = list(items), time.monotonic()
+    if executor is None:
+        processes = processes or cpu_count()
+        while waiting and (processes == 1 or len(waiting) == 1 or time.monotonic() - start < ALONE):
+            yield task(waiting.pop())  # a small one, so that it is soon known whether the work is long
+        if not waiting:
+            return
+        executor = get_reusable_executor(max_workers=processes)
+    futures = [executor.submit(task, item) for item in waiting]
+    try:
+        yield from (future.result() for future in as_completed(futures))
+    except BrokenExecutor as error:
+        sentence = "a process was killed, perhaps for lack of memory. What was finished is kept: run again to go on."
+        raise ChildProcessError(sentence) from error
+    finally:
+        for future in futures:
+            future.cancel()

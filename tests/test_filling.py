@@ -1,0 +1,150 @@
+"""`lazyjam sweep`: a chapter's runs without its notebook, in time, in shares, and on workers of dask that may die."""
+
+import os
+import signal
+import time
+
+import pytest
+from test_cli import lazyjam, write
+
+from lazyjam import Cache, N_delta, Setup, sweep
+from lazyjam.observables import observable
+
+PARAMETERS = '''\
+h: list[int] = [4, 8, 16]  # widths
+alpha_tilde: list[float] = [1.0, 10.0]  # output scales
+seeds: int = 4  # initial weights per cell
+cache: str = "../data_cache"  # folder of results
+figures: str = "../figures"  # where the numbers are written
+'''
+SWEEP = '''\
+from lazyjam import Cache, N_delta, Setup, ensemble, plane, sweep
+setup = Setup(P=20, P_test=50, P_kernel=0, d=5, L=1)
+axes = plane(setup, Cache(cache), h=h, alpha_tilde=alpha_tilde)
+table = sweep(setup, [N_delta], Cache(cache), seed=range(seeds), **axes)
+many = ensemble(setup, Cache(cache), seed=range(seeds), **axes)
+'''
+AFTER = '''\
+from pathlib import Path
+Path(figures).mkdir()
+Path(figures, "numbers.csv").write_text(str(float(many.error.mean())))
+'''
+WIDEST, ALL = 2 * 3, 2 * 3 * 4  # runs that tell the times to fit; all runs
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "data_cache").mkdir()
+    (tmp_path / "book/_toc.yml").write_text("root: tiny\n")
+    write(tmp_path / "book/tiny.ipynb", PARAMETERS, SWEEP, AFTER)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def runs(folder) -> set[str]:
+    cache = Cache(folder)
+    return {key for key in cache.keys() if "ensemble" not in cache.get(key).meta}
+
+
+def test_all_runs_of_a_chapter(project):
+    said = lazyjam("sweep", "tiny").stdout
+    assert said == f"{ALL} runs computed, 0 left for want of time, 0 left to other machines\n"
+    assert len(runs("data_cache")) == ALL and not (project / "figures").exists()
+    assert "0 runs are missing" in lazyjam("run", "tiny", "--dry-run").stdout
+    assert lazyjam("sweep", "tiny").stdout.startswith("0 runs computed, 0 left")
+
+
+def test_a_budget_leaves_the_rest_and_keeps_no_ensemble_of_runs_that_are_not(project):
+    said = lazyjam("sweep", "tiny", "--budget", "0").stdout
+    assert said.startswith("0 runs computed, ") and " 0 left for" not in said
+    assert Cache("data_cache").keys() == []
+    assert lazyjam("sweep", "tiny").stdout.startswith(f"{ALL} runs computed, 0 left")
+
+
+def test_shards_that_share_nothing_make_the_whole(project):
+    lazyjam("sweep", "tiny", "-p", "cache", "../whole")
+    for part in (1, 2, 3):
+        said = lazyjam("sweep", "tiny", "--shard", f"{part}/3", "-p", "cache", f"../part{part}").stdout
+        assert " 0 left for want of time" in said and not said.endswith(" 0 left to other machines\n")
+    parts = [runs(f"part{part}") for part in (1, 2, 3)]
+    assert set().union(*parts) == runs("whole") and len(set.intersection(*parts)) == WIDEST
+    assert sum(map(len, parts)) == ALL + 2 * WIDEST, "what is not needed by all is computed once"
+    for part in (2, 3):
+        lazyjam("cache", "merge", f"part{part}", "--folder", "part1")
+    assert lazyjam("sweep", "tiny", "-p", "cache", "../part1").stdout.startswith("0 runs computed, 0 left")
+    assert set(Cache("part1").keys()) == set(Cache("whole").keys()), "the same ensembles, too"
+
+
+def test_a_cell_that_fails_by_itself_is_told(project):
+    write(project / "book/tiny.ipynb", PARAMETERS, SWEEP, "1 / 0")
+    result = lazyjam("sweep", "tiny", code=1)
+    assert "code cell 3 raises ZeroDivisionError" in result.stderr and len(runs("data_cache")) == ALL
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["tini"], "unknown chapter 'tini': did you mean 'tiny'?"),
+        (["tiny", "-p", "h", "0"], "h must be positive, got 0."),
+        (["tiny", "--shard", "3/2"], "a shard is the number of this machine and of all machines, like 2/3, got '3/2'."),
+        (["tiny", "--executor", "daks"], "unknown executor 'daks': did you mean 'dask'?"),
+        (["tiny", "--executor", "dask"], "--executor dask needs --scheduler ADDRESS, like tcp://host:8786."),
+        (["tiny", "--scheduler", "tcp://host:1"], "--scheduler goes with --executor dask."),
+        (["tiny", "--executor", "dask", "--scheduler", "tcp://127.0.0.1:1"], "no dask scheduler answers at 'tcp://127"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_a_sentence(project, words, sentence):
+    result = lazyjam("sweep", *words, code=2)
+    assert sentence in result.stderr and not result.stdout and Cache("data_cache").keys() == []
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A scheduler and two worker processes on TCP, as on a cluster."""
+    from distributed import LocalCluster
+
+    with LocalCluster(2, processes=True, threads_per_worker=1, dashboard_address=None, protocol="tcp://") as cluster:
+        yield cluster
+
+
+def test_a_killed_worker_loses_nothing_and_every_result_arrives_once(tmp_path, cluster):
+    from distributed import Client
+
+    log = str(tmp_path / "log")
+
+    @observable()
+    def slow(trained):
+        """Tells which worker computes which run, and takes its time."""
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()} {trained.setups[0].seed}\n")
+        time.sleep(0.25)
+        return trained.t
+
+    setup, cache = Setup(P=20, P_test=50, P_kernel=0, d=5, L=1, h=16, alpha_tilde=10.0), Cache(tmp_path / "cache")
+    axes = dict(h=[12, 16], seed=range(8))
+    with Client(cluster) as client:
+        victim = client.submit(os.getpid, pure=False).result()
+        client.wait_for_workers(2)
+
+        class Killing(Cache):
+            """A cache on the side of the client, which kills a worker when the third result has come."""
+
+            def __contains__(self, key):
+                came.append(key)
+                if len(came) == 3:
+                    os.kill(victim, signal.SIGKILL)
+                return super().__contains__(key)
+
+        came: list[str] = []
+        table = sweep(setup, [N_delta, slow], Killing(cache.folder), executor=client.get_executor(), progress=False,
+                      **axes)
+    assert sorted(came) == sorted(set(came)) == sorted(cache.keys()) and len(came) == 16
+    here = sweep(setup, [N_delta, slow], None, progress=False, **axes)
+    assert (table.slow == here.slow).all() and (table.N_delta == here.N_delta).all()
+    assert victim in {int(line.split()[0]) for line in open(log)}, "it had worked"
+
+
+def test_sweep_of_a_chapter_on_dask(project, cluster):
+    said = lazyjam("sweep", "tiny", "--executor", "dask", "--scheduler", cluster.scheduler_address).stdout
+    assert said.startswith(f"{ALL} runs computed, 0 left")

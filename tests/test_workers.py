@@ -1,0 +1,74 @@
+"""Work shared among processes: every result arrives once, whatever dies; processes only for what takes long."""
+
+import os
+import time
+from concurrent.futures import Executor, Future
+
+import pytest
+
+from lazyjam import workers
+from lazyjam.workers import spread
+
+
+def where(item: int) -> tuple[int, int]:
+    return item, os.getpid()
+
+
+def test_short_work_stays_here_and_begins_with_the_smallest():
+    assert list(spread(where, range(4))) == [(item, os.getpid()) for item in (3, 2, 1, 0)]
+
+
+def test_long_work_goes_to_processes(monkeypatch):
+    monkeypatch.setattr(workers, "ALONE", 0.0)
+    results = dict(spread(where, range(8), processes=2))
+    assert sorted(results) == list(range(8)) and os.getpid() not in results.values()
+    assert list(spread(where, [7], processes=2)) == [(7, os.getpid())], "one item needs no other process"
+    assert list(spread(where, range(2), processes=1)) == [(1, os.getpid()), (0, os.getpid())]
+
+
+def test_a_function_of_a_notebook_goes_along(monkeypatch):
+    monkeypatch.setattr(workers, "ALONE", 0.0)
+    shift = 10
+    assert sorted(spread(lambda item: item + shift, range(3), processes=2)) == [10, 11, 12]
+
+
+class Counting(Executor):
+    """Runs a job when its result is asked for, and knows what was cancelled."""
+
+    def __init__(self):
+        self.futures = []
+
+    def submit(self, fn, *args):
+        future = Future()
+        if len(self.futures) < 2:
+            future.set_running_or_notify_cancel()
+            future.set_result(fn(*args))
+        self.futures.append(future)
+        return future
+
+
+def test_what_has_not_begun_is_cancelled_when_the_caller_leaves():
+    executor = Counting()
+    results = spread(where, range(5), executor)
+    next(results)
+    results.close()
+    assert [future.cancelled() for future in executor.futures] == [False, False, True, True, True]
+
+
+def test_an_error_comes_through(monkeypatch):
+    monkeypatch.setattr(workers, "ALONE", 0.0)
+    with pytest.raises(ZeroDivisionError):
+        list(spread(lambda item: 1 // item, [2, 1, 0], processes=2))
+
+
+def test_a_killed_process_is_told_and_the_next_call_works(monkeypatch):
+    def deadly(item):
+        time.sleep(0.2 * item)
+        if item == 1:
+            os.kill(os.getpid(), 9)
+        return item
+
+    monkeypatch.setattr(workers, "ALONE", 0.0)
+    with pytest.raises(ChildProcessError, match="killed, perhaps for lack of memory. What was finished is kept"):
+        list(spread(deadly, range(4), processes=2))
+    assert sorted(spread(where, range(3), processes=2))[0][0] == 0
