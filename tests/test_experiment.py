@@ -188,6 +188,18 @@ def test_a_run_does_not_feel_its_batch(h):
         torch.testing.assert_close(alone.t[0], together.t[run], rtol=1e-8, atol=0)
 
 
+def test_other_threads_change_the_last_digits_alone():
+    wide, predictors = BASE.replace(P=200, h=64), []
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            predictors.append(train([wide]).f_test)
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(*predictors, rtol=1e-8, atol=1e-8)
+
+
 def test_a_device_that_is_not_there_is_a_sentence(as_a_user):
     with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'tpu'."):
         quiet(device="tpu")
