@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
+from tables import cpu_seconds, write
 from torch import Tensor
 
 from lazyjam import Setup, sweep
@@ -106,8 +107,8 @@ def show(name: str, tol: float, error: float, found: Run, of: float) -> None:
     )
 
 
-def compare(setup: Setup, scale: Scale) -> None:
-    """The table of one problem: a line per method, and the ratios."""
+def compare(setup: Setup, scale: Scale) -> dict[str, str]:
+    """The table of one problem: a line per method, and the ratios, which are returned as a row for the book."""
     until = "to the end" if math.isinf(setup.t_max) else f"to t = {setup.t_max:g}"
     print(f"\n{setup.loss}, P = {setup.P}, h = {setup.h}, alpha_tilde = {setup.alpha_tilde:g}, {until} (N = {setup.N})")
     print("  method         tol     error  gradients  factor.   steps    CPU s")
@@ -134,11 +135,13 @@ def compare(setup: Setup, scale: Scale) -> None:
                 show(method, default, difference(again, reference), again, length)
                 found = found if decidable else again
         results[method] = (error <= ACCURATE, found)
-    ratios(setup, results)
+    loss = setup.loss.replace("_", " ")
+    problem = {"loss": loss, "h": f"{setup.h}", "alpha_tilde": f"{setup.alpha_tilde:g}", "until": until}
+    return problem | ratios(setup, results)
 
 
-def ratios(setup: Setup, results: dict[str, tuple[bool, Run]]) -> None:
-    """How much dearer the others are than the best; > where a method stopped short of the accuracy or of the end."""
+def ratios(setup: Setup, results: dict[str, tuple[bool, Run]]) -> dict[str, str]:
+    """CPU seconds over those of the best, by method; > where one stopped short of the accuracy or of the end."""
     counted = {method: found for method, (reached, found) in results.items() if reached}
     basis = f"at {ACCURATE:.0%}"
     if not counted:
@@ -146,7 +149,7 @@ def ratios(setup: Setup, results: dict[str, tuple[bool, Run]]) -> None:
         basis = "at default tolerances, accuracy not reached"
     if not counted:
         print("  no method got to the end: no ratio")
-        return
+        return dict.fromkeys(results, "-") | {"accuracy": "-"}
     best = min(counted, key=lambda method: counted[method].seconds)
     parts = [
         f"{method} {'' if method in counted else '> '}{found.seconds / counted[best].seconds:.2g} x seconds, "
@@ -155,6 +158,9 @@ def ratios(setup: Setup, results: dict[str, tuple[bool, Run]]) -> None:
         if method != best
     ]
     print(f"  best {basis}: {best}; {'; '.join(parts)}. default_method: {default_method(setup)}", flush=True)
+    least = counted[best].seconds
+    shown = {name: f"{'' if name in counted else '> '}{run.seconds / least:.2g}" for name, (_, run) in results.items()}
+    return shown | {"accuracy": basis.removeprefix("at ").partition(",")[0]}
 
 
 def problems(scale: Scale) -> Iterator[Setup]:
@@ -190,17 +196,6 @@ def plain_loss(x: Tensor, y: Tensor, alpha: float, L: int) -> Callable:
     return loss
 
 
-def cpu_seconds(function: Callable[[], object], least: float) -> float:
-    """The median over calls that take at least so many seconds together."""
-    function()
-    times: list[float] = []
-    while sum(times) < least or len(times) < 5:
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return sorted(times)[len(times) // 2]
-
-
 def gradients(scale: Scale, P: int = 1000, alpha: float = 1.0) -> None:
     """One predictor and gradient of R runs: Problem.at against vmap(grad)."""
     print(f"\none gradient and predictor, P = {P}, d = 10, L = 2, milliseconds of CPU")
@@ -228,15 +223,16 @@ def gradients(scale: Scale, P: int = 1000, alpha: float = 1.0) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="under a minute: smaller problems, a looser reference")
-    scale = QUICK if parser.parse_args().quick else FULL
+    parser.add_argument("--write", action="store_true", help="write the table that the book shows")
+    given = parser.parse_args()
+    scale = QUICK if given.quick else FULL
     torch.set_num_threads(1)
     # a sweep asks the C library to keep freed memory, and the benchmark is of what a sweep does
     sweep(Setup(P=20, P_test=10, P_kernel=0, h=4, alpha_tilde=100.0), [N_delta], progress=False)
     start = time.process_time()
     gradients(scale)
     with torch.no_grad():
-        for setup in problems(scale):
-            compare(setup, scale)
+        write("flow", [compare(setup, scale) for setup in problems(scale)], given.write)
     print(f"\n{time.process_time() - start:.0f} seconds of CPU, torch {torch.__version__}")
 
 

@@ -38,7 +38,7 @@ def as_a_user():
 @pytest.fixture
 def small_batches(monkeypatch):
     """Two runs a batch, so that a sweep over AXES is four batches."""
-    monkeypatch.setattr(training, "BATCH_ELEMENTS", 2 * BASE.P * BASE.h)
+    monkeypatch.setitem(training.BATCH_ELEMENTS, "cpu", 2 * BASE.P * BASE.h)
 
 
 def quiet(setup=BASE, wanted=(N_delta, t_end, rms_output), cache=None, **how) -> xr.Dataset:
@@ -214,6 +214,15 @@ def test_a_device_that_is_not_there_is_a_sentence(as_a_user):
 def test_an_empty_batch_is_a_sentence():
     with pytest.raises(ValueError, match="a batch needs at least one setup, got none."):
         train([])
+
+
+def test_what_makes_a_batch():
+    setups = [BASE.replace(L=2, h=h, alpha_tilde=a, seed=s) for h in (8, 40) for a in (0.01, 0.05, 10.0) for s in range(2)]
+    alike = [{(one.h, one.alpha_tilde) for one in batch} for batch in training.batches_of(setups)]
+    assert alike[0] == {(40, 0.01)} and len(alike) == 6 and all(len(of) == 1 for of in alike)
+    on_gpu = training.batches_of(setups, "cuda:1")  # wide nets that learn features have a method of their own
+    assert [len(batch) for batch in on_gpu] == [4, 2, 6] and sum(on_gpu, []) != setups
+    assert {len({training.default_method(one) for one in batch}) for batch in on_gpu} == {1}
 
 
 # sweep ---------------------------------------------------------------------------------------------------------------

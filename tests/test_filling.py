@@ -90,6 +90,7 @@ def test_a_cell_that_fails_by_itself_is_told(project):
         (["tiny", "--shard", "3/2"], "a shard is the number of this machine and of all machines, like 2/3, got '3/2'."),
         (["tiny", "--executor", "daks"], "unknown executor 'daks': did you mean 'dask'?"),
         (["tiny", "--executor", "dask"], "--executor dask needs --scheduler ADDRESS, like tcp://host:8786."),
+        (["tiny", "--device", "tpu"], "device must be 'cpu' or 'cuda', got 'tpu'."),
         (["tiny", "--scheduler", "tcp://host:1"], "--scheduler goes with --executor dask."),
         (["tiny", "--executor", "dask", "--scheduler", "tcp://127.0.0.1:1"], "no dask scheduler answers at 'tcp://127"),
     ],

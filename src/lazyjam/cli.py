@@ -134,6 +134,7 @@ def sweep(
         str, typer.Option(metavar="|".join(EXECUTORS), help="What computes: the cores here, or workers of dask.")
     ] = "processes",
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of dask, like tcp://host:8786.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Compute the runs that a chapter lacks, without its notebook. The same command goes on where it was stopped."""
     from .filling import ChapterError, Share, fill  # they import what draws, which is slow
@@ -144,7 +145,7 @@ def sweep(
         raise ValueError(f"unknown executor {executor!r}{nearest(executor, EXECUTORS)}")
     with EXECUTORS[executor](scheduler) as pool:
         try:
-            filled = fill(one, changed, executor=pool, minutes=budget, share=share)
+            filled = fill(one, changed, executor=pool, device=device, minutes=budget, share=share)
         except ChapterError as error:
             stop(str(error), 1)
     typer.echo(f"{len(filled.computed)} runs computed, {len(filled.left)} left for want of time, "

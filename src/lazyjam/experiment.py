@@ -58,7 +58,7 @@ def sweep(
     todo = [one for one in dict.fromkeys(grid.values()) if one not in records]
     how = dict(device=device, method=method, max_gradients=max_gradients)
     with tqdm(total=len(todo), desc="runs", unit="run", disable=not (progress and todo), file=sys.stderr) as bar:
-        for batch in _run(batches_of(todo), list(wanted.values()), cache, executor, how):
+        for batch in _run(batches_of(todo, device), list(wanted.values()), cache, executor, how):
             records.update(batch)
             bar.update(len(batch))
     return _table(grid, coords, records, wanted)

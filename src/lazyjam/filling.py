@@ -20,7 +20,7 @@ from .cache import Cache, Record
 from .chapters import Chapter
 from .rehearsal import ChapterError, failures, pretended, replacing
 from .setups import Setup
-from .training import compute
+from .training import batches_of, checked_device, compute
 
 SILENT = 2.0  # seconds after which a sweep shows progress; those that only read kept runs are many
 
@@ -48,16 +48,16 @@ class Filled:
 
 
 def fill(
-    chapter: Chapter, parameters: dict[str, Any], *, executor: Executor | None = None, minutes: float = math.inf,
-    share: Share | None = None,
+    chapter: Chapter, parameters: dict[str, Any], *, executor: Executor | None = None, device: str = "cpu",
+    minutes: float = math.inf, share: Share | None = None,
 ) -> Filled:
     """Compute what a chapter lacks. No batch begins after so many minutes; those that have begun are finished.
 
     Which runs are needed follows from the times in which the widest nets fit, so every machine computes those.
-    Raises ChapterError where a cell fails though all its runs are there.
+    Raises ChapterError where a cell fails though all its runs are there, and ValueError for a device that is not there.
     """
     filled = Filled()
-    with _filling(filled, executor, time.time() + 60 * minutes, share):
+    with _filling(filled, executor, checked_device(device), time.time() + 60 * minutes, share):
         for said, error in failures(chapter, parameters):
             if isinstance(error, OSError) or not (filled.left or filled.others):
                 raise ChapterError(f"{chapter.name}: {said}") from error
@@ -70,7 +70,9 @@ def in_time(batch: list[Setup], *, deadline: float, **how: Any) -> dict[Setup, R
 
 
 @contextmanager
-def _filling(filled: Filled, executor: Executor | None, deadline: float, share: Share | None) -> Iterator[None]:
+def _filling(
+    filled: Filled, executor: Executor | None, device: str, deadline: float, share: Share | None
+) -> Iterator[None]:
     """While it lasts, `sweep` computes in time what is in the share, and pretends the rest."""
     fit_time, put, alike = jamming.fit_time, Cache.put, []
 
@@ -86,9 +88,9 @@ def _filling(filled: Filled, executor: Executor | None, deadline: float, share: 
             alike.pop()
 
     def run(batches, observables, cache, _, how) -> Iterator[dict[Setup, Record]]:
-        setups = [setup for batch in batches for setup in batch]
+        setups, how = [setup for batch in batches for setup in batch], {**how, "device": device}
         mine = {setup for setup in setups if share is None or alike or setup in share}
-        parts = [part for batch in batches if (part := [setup for setup in batch if setup in mine])]
+        parts = batches_of([setup for setup in setups if setup in mine], device)
         task = partial(in_time, deadline=deadline, observables=observables, cache=cache, how=how)
         done = set()
         for records in experiment.collect(task, parts, cache, executor, how):

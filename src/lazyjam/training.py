@@ -95,7 +95,7 @@ def compute(setups: list[Setup], observables: list[Observable], cache: Cache | N
     """Train one batch, measure it, and keep it. Runs in a worker: one thread, because processes are the parallelism."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    _keep_memory()
+    keep_memory()
     start = time.process_time()
     try:
         with torch.no_grad():
@@ -140,17 +140,23 @@ def _load(dataset, P, P_test, d, seed, P_kernel, preprocessing, pca_on, stamp) -
     return datasets.load(dataset, P, P_test, d, seed, P_kernel=P_kernel, preprocessing=preprocessing, pca_on=pca_on)
 
 
-BATCH_ELEMENTS = 160_000  # patterns times width times runs: what stays in the cache of one core
+BATCH_ELEMENTS = {"cpu": 160_000, "cuda": 40_000_000}
+"""Patterns times width times runs: what stays in the cache of one core; some ten GB of a GPU."""
 
 
-def batches_of(setups: Sequence[Setup]) -> list[list[Setup]]:
-    """Runs with the same shapes and output scale, few enough to stay in the processor's cache. The largest first."""
-    together: dict[tuple, list[Setup]] = {}
+def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]]:
+    """Runs with the same shapes and method, few enough for the device. The largest first.
+
+    On a CPU they have the same output scale, too, because runs that take as long as each other share the work best. A
+    GPU wants as many as it can get.
+    """
+    kind, together = device.split(":")[0], {}
     for setup in setups:
-        together.setdefault((_batch_of(setup), setup.alpha_tilde), []).append(setup)
+        scale = setup.alpha_tilde if kind == "cpu" else None
+        together.setdefault((_batch_of(setup), default_method(setup), scale), []).append(setup)
     found = []
     for group in together.values():
-        size = max(1, BATCH_ELEMENTS // (group[0].P * group[0].h))
+        size = max(1, BATCH_ELEMENTS[kind] // (group[0].P * group[0].h))
         found += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(found, key=lambda batch: len(batch) * batch[0].P * batch[0].N, reverse=True)
 
@@ -165,7 +171,7 @@ def checked_device(device: str) -> str:
 
 
 @memoize
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Ask the C library to reuse freed memory instead of returning it: page faults took half of a gradient's time."""
     if sys.platform == "linux":
         try:

@@ -1,0 +1,105 @@
+"""What a gradient and a kernel cost: against the matrix products that they cannot do without, and against torch.func.
+
+    python benchmarks/cost.py            # two minutes of one core
+    python benchmarks/cost.py --quick    # seconds: fewer sizes
+
+One thread, float64, d = 10, L = 2. The matrix products of a gradient are timed alone, on the same shapes; their share
+of the time is what no implementation of the same products beats. The peak is that of a square product of 1024 rows.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from tables import cpu_seconds, write
+
+from lazyjam import Setup, ntk
+from lazyjam.data import load
+from lazyjam.losses import LOSSES
+from lazyjam.steppers import Problem
+from lazyjam.tangents import flatten, stack
+from lazyjam.training import keep_memory
+
+SIZES = [(8, 2, 1), (256, 8, 1), (1000, 8, 1), (1000, 8, 20), (1000, 64, 1), (1000, 64, 2), (1000, 256, 1),
+         (5000, 64, 1), (5000, 256, 1), (1000, 1024, 1)]
+KERNELS, QUICK_KERNELS = [(256, 16), (500, 64), (1000, 128), (500, 256)], [(256, 16)]
+QUICK = [(8, 2, 1), (256, 8, 1), (1000, 64, 1)]
+
+
+def runs_of(P: int, h: int, R: int) -> tuple[Problem, dict[str, torch.Tensor]]:
+    """R networks of width h on P patterns, and their weights."""
+    x, y = load("stripe", P, 0, 10, 0, preprocessing="none").train
+    network = Setup(h=h, d=10).network
+    w = stack([network.init(torch.Generator().manual_seed(seed)) for seed in range(R)])
+    return Problem(network, w, x, y, LOSSES["soft_hinge"], torch.ones(R, dtype=x.dtype), network.apply(w, x)), w
+
+
+def products(problem: Problem, w: dict[str, torch.Tensor]) -> Callable[[], object]:
+    """The matrix products of one gradient and nothing else: three forward, one backward, three for the weights."""
+    x, W1, W2, W3 = problem.x.unsqueeze(0), w["W1"], w["W2"], w["W3"]
+    a = torch.ones(len(W1), x.shape[1], W1.shape[1], dtype=x.dtype)
+
+    def all_of_them() -> tuple[torch.Tensor, ...]:
+        f = a @ W3.mT
+        return x @ W1.mT, a @ W2.mT, a @ W2, a.mT @ x, a.mT @ a, a.mT @ f
+
+    return all_of_them
+
+
+def gradients(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
+    """One predictor and gradient: milliseconds, ratio to its matrix products, share of the machine's peak."""
+    square = torch.ones(1024, 1024, dtype=torch.float64)
+    peak = 2 * 1024**3 / cpu_seconds(lambda: square @ square, 0.5)
+    rows = []
+    for P, h, R in sizes:
+        problem, w = runs_of(P, h, R)
+        flat = flatten(w)
+        whole, bare = (cpu_seconds(f, 0.5) for f in (lambda p=problem, v=flat: p.at(v), products(problem, w)))
+        flops = 2 * R * P * (2 * 10 * h + 3 * h * h + 2 * h)
+        share = 100 * flops / whole / peak
+        rows.append({"P": f"{P}", "h": f"{h}", "runs": f"{R}", "ms": f"{1e3 * whole:.2f}",
+                     "over its products": f"{whole / bare:.1f}", "share of peak, %": f"{share:.0f}"})
+    return rows
+
+
+def kernels(sizes: list[tuple[int, int]]) -> list[dict[str, str]]:
+    """The neural tangent kernel layer by layer, against J J^T with J by torch.func."""
+    rows = []
+    for P, h in sizes:
+        problem, w = runs_of(P, h, 1)
+        network, one = problem.network, {name: value[0] for name, value in w.items()}
+
+        def output(w: dict[str, torch.Tensor], x: torch.Tensor, network=network) -> torch.Tensor:
+            return network.apply({name: value[None] for name, value in w.items()}, x[None])[0, 0]
+
+        def peer(one=one, x=problem.x, output=output) -> torch.Tensor:
+            J = torch.func.vmap(torch.func.grad(output), (None, 0))(one, x)
+            J = torch.cat([part.flatten(1) for part in J.values()], 1)
+            return J @ J.T
+
+        def ours(network=network, w=w, x=problem.x) -> torch.Tensor:
+            return ntk(network, w, x)[0]
+
+        off = ((ours() - peer()).norm() / peer().norm()).item()
+        assert off < 1e-10, off
+        mine, theirs = cpu_seconds(ours, 0.5), cpu_seconds(peer, 0.5)
+        size = 8 * P * sum(value.numel() for value in one.values()) / 1e6
+        rows.append({"P": f"{P}", "h": f"{h}", "ms": f"{1e3 * mine:.1f}", "torch.func, ms": f"{1e3 * theirs:.1f}",
+                     "ratio": f"{theirs / mine:.1f}", "size of J, MB": f"{size:.0f}"})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="seconds: fewer sizes")
+    parser.add_argument("--write", action="store_true", help="write the tables that the book shows")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_memory()
+    with torch.no_grad():
+        write("gradient", gradients(QUICK if given.quick else SIZES), given.write)
+        write("kernel", kernels(QUICK_KERNELS if given.quick else KERNELS), given.write)
+
+
+if __name__ == "__main__":
+    main()
