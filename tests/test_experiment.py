@@ -1,5 +1,6 @@
 """Setups and their keys, the sweep and its table, the cache under it, and the phase diagram that comes of it."""
 
+import itertools
 import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -217,7 +218,8 @@ def test_an_empty_batch_is_a_sentence():
 
 
 def test_what_makes_a_batch():
-    setups = [BASE.replace(L=2, h=h, alpha_tilde=a, seed=s) for h in (8, 40) for a in (0.01, 0.05, 10.0) for s in range(2)]
+    grid = itertools.product((8, 40), (0.01, 0.05, 10.0), range(2))
+    setups = [BASE.replace(L=2, h=h, alpha_tilde=alpha_tilde, seed=seed) for h, alpha_tilde, seed in grid]
     alike = [{(one.h, one.alpha_tilde) for one in batch} for batch in training.batches_of(setups)]
     assert alike[0] == {(40, 0.01)} and len(alike) == 6 and all(len(of) == 1 for of in alike)
     on_gpu = training.batches_of(setups, "cuda:1")  # wide nets that learn features have a method of their own
