@@ -25,7 +25,7 @@ LAYERS = [
     {"training"},
     {"experiment"},
     {"packings", "stripe", "fits", "claims", "audit"},
-    {"jamming", "ensembles"},
+    {"jamming", "ensembles", "compression"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
     {"parameters", "rehearsal"},

@@ -1,0 +1,101 @@
+"""Packings at jamming and beyond, as a table: what `sweep` is for networks, `compress` is for particles."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+
+from .cache import Cache, Record, key
+from .packings import Packing, contacts, gradient, hessian, jam, minimise, rattlers
+from .workers import spread
+
+VERSION = 1  # of what a record holds: raise it when the protocol or the meaning of a column changes
+SIZES = {
+    "U": (), "phi": (), "N_delta": (), "N_free": (), "force": (), "Hp_top": (), "spectrum": ("mode",),
+    "spectrum_0": ("mode",), "x": ("particle", "axis"), "theta": ("particle",), "a": ("particle",),
+}  # fmt: skip
+
+
+def compress(
+    N: int, *, aspect: Sequence[float], excess: Sequence[float], seed: Iterable[int], cache: Cache,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Packings of N particles, jammed from random starts and then compressed, over aspect, seed and excess density.
+
+    excess: ascending densities above that of jamming, in the order in which they are visited; a negative one is visited
+    from jamming, where particles only lose touch. Every number is of the particles that are no rattlers.
+    Variables: U, the energy; phi, the density; N_delta, the number of contacts; N_free, of particles; force, the root
+    of what is left of the gradient, sum |grad U|^2 over sum Delta^2; Hp_top, the largest over the absolute smallest
+    eigenvalue of Hp; spectrum and spectrum_0, the eigenvalues of H and of H0, along `mode`, NaN behind the last; x,
+    theta, a: the configuration. Kept in the cache by (N, aspect, seed, excess).
+
+    Raises ValueError for an N or an aspect that `random_packing` refuses, or an excess that does not ascend.
+    """
+    excess, seeds = [float(value) for value in excess], list(seed)
+    if excess != sorted({*excess}):
+        raise ValueError(f"excess must ascend, without repeats, got {excess}.")
+    tasks = [(N, float(one), int(s), tuple(excess)) for one in aspect for s in seeds]
+    found = {task: cache.get(address(task)) for task in tasks}
+    todo = [task for task, record in found.items() if record is None]
+    if todo:
+        cache.check_writable()
+    with tqdm(total=len(todo), desc="packings", disable=not (progress and todo), file=sys.stderr) as bar:
+        for task, record in spread(partial(_compressed, cache=cache), todo):
+            found[task] = record
+            bar.update()
+    shape = (len(list(aspect)), len(seeds))
+    variables = {}
+    for name, dims in SIZES.items():
+        rows = np.stack([found[task].columns[name] for task in tasks])
+        variables[name] = (("aspect", "seed", "excess", *dims), rows.reshape(*shape, *rows.shape[1:]))
+    return xr.Dataset(variables, coords={"aspect": list(aspect), "seed": seeds, "excess": excess})
+
+
+def address(task: tuple) -> str:
+    """The key of one packing in the cache."""
+    return key({"packing": VERSION, **_fields(task)})
+
+
+def _fields(task: tuple) -> dict[str, Any]:
+    N, aspect, seed, excess = task
+    return {"N": N, "aspect": aspect, "seed": seed, "excess": list(excess)}
+
+
+def _compressed(task: tuple, cache: Cache) -> tuple[tuple, Record]:
+    """One packing through all densities, kept."""
+    N, aspect, seed, excess = task
+    start = time.process_time()
+    jammed = packing = jam(N, aspect, seed=seed)
+    rows = []
+    for more in excess:
+        packing = jammed if more <= 0 else packing
+        packing = packing if more == 0 else minimise(packing.at(jammed.phi + more))
+        rows.append(_numbers(packing))
+    columns = {name: np.stack([row[name] for row in rows]) for name in SIZES}
+    meta = {"packing": _fields(task), "cost": {"cpu_seconds": round(time.process_time() - start, 3)}}
+    record = Record(meta, columns)
+    cache.put(address(task), record)
+    return task, record
+
+
+def _numbers(packing: Packing) -> dict[str, np.ndarray]:
+    held, (U, force) = ~rattlers(packing), gradient(packing)
+    H0, Hp = hessian(packing)
+    modes = np.full((2, 3 * len(held)), np.nan)
+    top = np.nan
+    if len(H0):
+        modes[:, : len(H0)] = np.linalg.eigvalsh(H0 + Hp), np.linalg.eigvalsh(H0)
+        bent = np.linalg.eigvalsh(Hp)
+        top = bent[-1] / abs(bent[0])
+    left = np.sqrt((force**2).sum() / (2 * U)) if U > 0 else np.nan
+    numbers = {"U": U, "force": left, "phi": packing.phi, "N_delta": held[contacts(packing).pairs].all(1).sum(),
+               "N_free": held.sum(), "Hp_top": top, "spectrum": modes[0], "spectrum_0": modes[1]}  # fmt: skip
+    places = {"x": packing.x % 1, "theta": packing.theta, "a": packing.a}
+    return {name: np.asarray(value, dtype=float) for name, value in numbers.items()} | places
