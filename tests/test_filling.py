@@ -82,6 +82,18 @@ def test_a_cell_that_fails_by_itself_is_told(project):
     assert "code cell 3 raises ZeroDivisionError" in result.stderr and len(runs("data_cache")) == ALL
 
 
+def test_packings_too(project):
+    here = "from lazyjam import Cache\nfrom lazyjam.compression import compress\n"
+    one = 'table = compress(8, aspect=[1.0], excess=[0.0], seed=range(seeds), cache=Cache(cache))\n'
+    write(project / "book/tiny.ipynb", PARAMETERS, here + one)
+    assert lazyjam("run", "tiny", "--dry-run").stdout.startswith("4 packings are missing")
+    assert lazyjam("sweep", "tiny", "--budget", "0").stdout.startswith("0 runs computed, 4 left for want of time")
+    assert Cache("data_cache").keys() == []
+    for part in (1, 2):
+        lazyjam("sweep", "tiny", "--shard", f"{part}/2")
+    assert len(Cache("data_cache").keys()) == 4 and "0 runs are missing" in lazyjam("run", "tiny", "--dry-run").stdout
+
+
 @pytest.mark.parametrize(
     "words, sentence",
     [

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.optimize import minimize_scalar
 
+from lazyjam import Cache, compression
+from lazyjam.compression import compress
 from lazyjam.packings import (
     JAMMED,
     UNJAMMED,
@@ -145,3 +148,28 @@ def test_what_is_wrong_is_a_sentence():
         random_packing(7)
     with pytest.raises(ValueError, match=r"aspect must lie in \[1, 10\) and phi in \(0, 2\), got 0.5 and 0.5."):
         random_packing(8, 0.5)
+
+
+# the table -----------------------------------------------------------------------------------------------------------
+
+HOW = dict(aspect=[1.0], excess=[-0.02, 0.0, 1e-4, 1e-3], seed=range(2), progress=False)
+
+
+def test_compression_is_a_table_that_is_kept(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    table = compress(12, cache=cache, **HOW)
+    assert dict(table.sizes) == {"aspect": 1, "seed": 2, "excess": 4, "mode": 36, "particle": 12, "axis": 2}
+    assert (table.U.sel(excess=-0.02) == 0).all() and (table.N_delta.sel(excess=-0.02) == 0).all()
+    assert (table.contact_ratio.sel(excess=0.0) == 1).all()
+    growth = table.U.sel(excess=1e-3) / table.U.sel(excess=1e-4)
+    assert ((growth > 60) & (growth < 140)).all(), "as the square of the excess density"
+    assert (table.force.sel(excess=1e-3) < 1e-5).all()
+    monkeypatch.setattr(compression, "jam", lambda *a, **k: pytest.fail("computed again"))
+    xr.testing.assert_identical(compress(12, cache=Cache(tmp_path), **HOW), table)
+    shapes = compression.pretended((12, 1.0, 0, (-0.02, 0.0, 1e-4, 1e-3))).columns
+    assert {name: table[name].shape[2:] for name in shapes} == {name: shapes[name].shape for name in shapes}
+
+
+def test_a_table_refuses_densities_that_do_not_ascend(tmp_path):
+    with pytest.raises(ValueError, match=r"excess must ascend, without repeats, got \[0.1, 0.0\]."):
+        compress(8, cache=Cache(tmp_path), **{**HOW, "excess": [0.1, 0.0]})

@@ -27,7 +27,7 @@ LAYERS = [
     {"packings", "stripe", "fits", "claims", "audit"},
     {"jamming", "ensembles", "compression"},
     {"crossover"},
-    {"plots", "chapters", "terminal"},
+    {"plots", "plots_packings", "chapters", "terminal"},
     {"parameters", "rehearsal"},
     {"filling"},
     {"cli_cache"},
@@ -63,7 +63,7 @@ def test_imports_point_down(module):
 
 
 def test_only_plots_draws():
-    assert users("matplotlib") | users("seaborn") <= {"plots"}
+    assert users("matplotlib") | users("seaborn") <= {"plots", "plots_packings"}
 
 
 def test_only_cli_knows_papermill():

@@ -198,8 +198,12 @@ def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
     except ChapterError as error:
         stop(str(error), 1)
     missing = [*found.sure, *found.guessed]
-    if not missing:
+    if found.complete:
         return typer.echo("0 runs are missing: the chapter only reads kept results.")
+    if found.packings:
+        typer.echo(f"{found.packings} packings are missing: expect half a minute of one core for 100 particles.")
+    if not missing:
+        return None
     typer.echo(f"{len(found.sure)} runs are missing in the first sweep that lacks some.")
     if found.guessed:
         typer.echo(f"About {len(found.guessed)} more follow in later sweeps; which, may depend on what comes out.")

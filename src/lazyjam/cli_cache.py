@@ -114,8 +114,9 @@ def _keys_of(one: Chapter) -> set[str]:
     from .rehearsal import rehearse  # it imports what draws, which is slow
 
     found = rehearse(one, {})
-    if found.sure:
-        raise ValueError(f"{one.name} lacks {len(found.sure)} runs or more: use `lazyjam run {one.name}` first.")
+    if not found.complete:
+        lacks = len(found.sure) + found.packings
+        raise ValueError(f"{one.name} lacks {lacks} runs or more: use `lazyjam run {one.name}` first.")
     return set(found.keys)
 
 

@@ -31,10 +31,12 @@ def compress(
 
     excess: ascending densities above that of jamming, in the order in which they are visited; a negative one is visited
     from jamming, where particles only lose touch. Every number is of the particles that are no rattlers.
-    Variables: U, the energy; phi, the density; N_delta, the number of contacts; N_free, of particles; force, the root
-    of what is left of the gradient, sum |grad U|^2 over sum Delta^2; Hp_top, the largest over the absolute smallest
-    eigenvalue of Hp; spectrum and spectrum_0, the eigenvalues of H and of H0, along `mode`, NaN behind the last; x,
-    theta, a: the configuration. Kept in the cache by (N, aspect, seed, excess).
+    Variables: U, the energy; phi, the density; N_delta, the number of contacts; N_free, of particles; contact_ratio,
+    contacts over degrees of freedom less one, which is one if isostatic (two translations cost nothing, and the balance
+    of forces makes one contact redundant); force, the root of what is left of the gradient, sum |grad U|^2 over sum
+    Delta^2; Hp_top, the largest over the absolute smallest eigenvalue of Hp; spectrum and spectrum_0, the eigenvalues
+    of H and of H0, along `mode`, NaN behind the last; x, theta, a: the configuration. Kept in the cache by
+    (N, aspect, seed, excess).
 
     Raises ValueError for an N or an aspect that `random_packing` refuses, or an excess that does not ascend.
     """
@@ -47,15 +49,17 @@ def compress(
     if todo:
         cache.check_writable()
     with tqdm(total=len(todo), desc="packings", disable=not (progress and todo), file=sys.stderr) as bar:
-        for task, record in spread(partial(_compressed, cache=cache), todo):
-            found[task] = record
-            bar.update()
+        for computed in spread(partial(compressed, cache=cache), todo):
+            found.update(computed)
+            bar.update(len(computed))
     shape = (len(list(aspect)), len(seeds))
     variables = {}
     for name, dims in SIZES.items():
         rows = np.stack([found[task].columns[name] for task in tasks])
         variables[name] = (("aspect", "seed", "excess", *dims), rows.reshape(*shape, *rows.shape[1:]))
-    return xr.Dataset(variables, coords={"aspect": list(aspect), "seed": seeds, "excess": excess})
+    table = xr.Dataset(variables, coords={"aspect": list(aspect), "seed": seeds, "excess": excess})
+    freedom = table.N_free * xr.where(table.aspect == 1, 2, 3)
+    return table.assign(contact_ratio=table.N_delta / (freedom - 1))
 
 
 def address(task: tuple) -> str:
@@ -68,8 +72,8 @@ def _fields(task: tuple) -> dict[str, Any]:
     return {"N": N, "aspect": aspect, "seed": seed, "excess": list(excess)}
 
 
-def _compressed(task: tuple, cache: Cache) -> tuple[tuple, Record]:
-    """One packing through all densities, kept."""
+def compressed(task: tuple, cache: Cache) -> dict[tuple, Record]:
+    """One packing (N, aspect, seed, excess) through all densities, kept."""
     N, aspect, seed, excess = task
     start = time.process_time()
     jammed = packing = jam(N, aspect, seed=seed)
@@ -82,7 +86,13 @@ def _compressed(task: tuple, cache: Cache) -> tuple[tuple, Record]:
     meta = {"packing": _fields(task), "cost": {"cpu_seconds": round(time.process_time() - start, 3)}}
     record = Record(meta, columns)
     cache.put(address(task), record)
-    return task, record
+    return {task: record}
+
+
+def pretended(task: tuple) -> Record:
+    """A record of zeros, of the shape of the real one."""
+    sizes = {"mode": 3 * task[0], "particle": task[0], "axis": 2}
+    return Record({}, {name: np.zeros([len(task[3]), *(sizes[dim] for dim in dims)]) for name, dims in SIZES.items()})
 
 
 def _numbers(packing: Packing) -> dict[str, np.ndarray]:

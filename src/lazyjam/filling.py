@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from . import experiment, jamming
+from . import compression, experiment, jamming
 from .cache import Cache, Record
 from .chapters import Chapter
 from .rehearsal import ChapterError, failures, pretended, replacing
 from .setups import Setup
 from .training import batches_of, checked_device, compute
+from .workers import spread
 
 SILENT = 2.0  # seconds after which a sweep shows progress; those that only read kept runs are many
 
@@ -34,8 +35,8 @@ class Share:
             raise ValueError(f"a shard is the number of this machine and of all machines, like 2/3, got {text!r}.")
         self.part, self.of = int(part) - 1, int(of)
 
-    def __contains__(self, setup: Setup) -> bool:
-        return int(setup.key, 16) % self.of == self.part
+    def __contains__(self, key: str) -> bool:
+        return int(key, 16) % self.of == self.part
 
 
 @dataclass
@@ -64,9 +65,9 @@ def fill(
     return filled
 
 
-def in_time(batch: list[Setup], *, deadline: float, **how: Any) -> dict[Setup, Record]:
-    """Compute a batch, or nothing after the deadline (seconds since 1970)."""
-    return compute(batch, **how) if time.time() < deadline else {}
+def in_time(item: Any, *, task: Callable[[Any], dict[Any, Record]], deadline: float) -> dict[Any, Record]:
+    """task(item), or nothing after the deadline (seconds since 1970)."""
+    return task(item) if time.time() < deadline else {}
 
 
 @contextmanager
@@ -89,18 +90,32 @@ def _filling(
 
     def run(batches, observables, cache, _, how) -> Iterator[dict[Setup, Record]]:
         setups, how = [setup for batch in batches for setup in batch], {**how, "device": device}
-        mine = {setup for setup in setups if share is None or alike or setup in share}
+        mine = {setup for setup in setups if share is None or alike or setup.key in share}
         parts = batches_of([setup for setup in setups if setup in mine], device)
-        task = partial(in_time, deadline=deadline, observables=observables, cache=cache, how=how)
-        done = set()
+        task = partial(compute, observables=observables, cache=cache, how=how)
+        task, done = partial(in_time, task=task, deadline=deadline), set()
         for records in experiment.collect(task, parts, cache, executor, how):
             done |= records.keys()
             yield records
-        filled.computed |= {setup.key for setup in done}
-        filled.left |= {setup.key for setup in mine - done}
-        filled.others |= {setup.key for setup in setups if setup not in mine}
+        note({setup: setup.key for setup in setups}, mine, done)
         yield {setup: pretended(setup, observables) for setup in setups if setup not in done}
 
+    def pack(task: Callable[[tuple], dict[tuple, Record]], items: Iterable[tuple]) -> Iterator[dict[tuple, Record]]:
+        keys = {item: compression.address(item) for item in items}
+        mine = {item for item in keys if share is None or keys[item] in share}
+        done = set()
+        for records in spread(partial(in_time, task=task, deadline=deadline), mine, executor):
+            done |= records.keys()
+            yield records
+        note(keys, mine, done)
+        yield {item: compression.pretended(item) for item in keys if item not in done}
+
+    def note(keys: dict[Any, str], mine: set, done: set) -> None:
+        filled.computed |= {keys[one] for one in done}
+        filled.left |= {keys[one] for one in mine - done}
+        filled.others |= {keys[one] for one in keys.keys() - mine}
+
     with replacing((experiment, "_run", run), (jamming, "fit_time", for_all), (Cache, "put", keep),
+                   (compression, "spread", pack),
                    (experiment, "tqdm", partial(experiment.tqdm, delay=SILENT))):
         yield

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import experiment, plots
+from . import compression, experiment, plots
 from .cache import Cache, Record
 from .chapters import Chapter
 from .observables import PROBES, Observable
@@ -34,14 +34,21 @@ class Rehearsal:
     """What a chapter asked for.
 
     sure: missing runs of the first sweep that lacks some. guessed: those of later sweeps. keys: all that was looked up
-    in a cache. caches: their folders. left_out: the cells that failed for want of results, with their errors.
+    in a cache. caches: their folders. packings: how many are missing. left_out: the cells that failed for want of
+    results, with their errors.
     """
 
     sure: list[Setup] = field(default_factory=list)
     guessed: list[Setup] = field(default_factory=list)
     keys: dict[str, None] = field(default_factory=dict)
     caches: dict[Path, None] = field(default_factory=dict)
+    packings: int = 0
     left_out: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not (self.sure or self.packings)
 
 
 class ChapterError(Exception):
@@ -56,7 +63,7 @@ def rehearse(chapter: Chapter, parameters: dict[str, Any]) -> Rehearsal:
     found = Rehearsal()
     with _counting(found), redirect_stderr(io.StringIO()):
         for said, error in failures(chapter, parameters):
-            if not found.sure:
+            if found.complete:
                 raise ChapterError(f"{chapter.name}: {said}") from error
             found.left_out.append(said)
     return found
@@ -88,7 +95,7 @@ def cpu_seconds(setups: Iterable[Setup], caches: Iterable[Cache]) -> tuple[float
     """
     kept: dict[tuple, list[tuple[list[float], float]]] = {}
     for record in (cache.get(key) for cache in caches for key in cache.keys()):
-        if record and "cost" in record.meta:
+        if record and {"cost", "fields"} <= record.meta.keys():
             one = Setup(**record.meta["fields"])
             kept.setdefault(_family(one), []).append((_place(one), record.meta["cost"]["cpu_seconds"]))
     total, unlike = 0.0, 0
@@ -138,7 +145,13 @@ def _counting(found: Rehearsal) -> Iterator[None]:
         (found.guessed if found.sure else found.sure).extend(setup for setup in setups if setup not in counted)
         yield {setup: pretended(setup, observables) for setup in setups}
 
-    replaced = ((experiment, "_run", count), (Cache, "get", look_up), (Cache, "put", lambda cache, key, record: None))
+    def count_packings(task: Any, items: Iterable[tuple]) -> Iterator[dict[tuple, Record]]:
+        items = list(items)
+        found.packings += len(items)
+        yield {item: compression.pretended(item) for item in items}
+
+    replaced = ((experiment, "_run", count), (compression, "spread", count_packings), (Cache, "get", look_up),
+                (Cache, "put", lambda cache, key, record: None), (Cache, "check_writable", lambda cache: None))
     with replacing(*replaced):
         yield
 
