@@ -144,7 +144,8 @@ def judge(claim: Claim, measured: float, error: float) -> str:
 
 
 def _rounded(value: float, error: float) -> tuple[str, str]:
-    """Both to the second significant digit of the error; to three digits where the error is zero or no number."""
+    """Both to the second significant digit of the error; to three digits where that is zero or no number."""
+    error = 0.0 if error <= 1e-12 * abs(value) else error  # the rounding of a mean of equal numbers
     if not (math.isfinite(value) and math.isfinite(error) and error > 0):
         return f"{value:.3g}", f"{error:.3g}"
     last = int(f"{error:.1e}".partition("e")[2]) - 1  # the decimal place that is kept

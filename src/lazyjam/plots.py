@@ -101,8 +101,7 @@ def phase_diagram(
         star = crossover(table, level)
         ax.plot(h, star, color=JAMMED, lw=1.8 if level == 1 else 0.9, ls="-" if level == 1 else (0, (4, 2)))
         if star.notnull().any():
-            power = "1" if level == 1 else f"10^{{{round(np.log10(level))}}}"
-            ax.text(h[-1], float(star.dropna("h")[-1]), f"${power}$", ha="right", va="bottom", fontsize=8,
+            ax.text(h[-1], float(star.dropna("h")[-1]), f"${power(level)}$", ha="right", va="bottom", fontsize=8,
                     path_effects=halo)
     for cut, colour in zip(cuts, colours, strict=False):
         ax.axhline(cut, color="white", lw=2)
@@ -152,7 +151,7 @@ def double_descent(
         one, many = table.sel(alpha_tilde=alpha_tilde), ensembles.sel(alpha_tilde=alpha_tilde)
         error = one.test_error.mean("seed")
         spread = one.test_error.std("seed", ddof=1) / np.sqrt(one.sizes["seed"])
-        ax.plot(one.h, error, color=colour, marker="o", label=rf"$\tilde\alpha = {_power(alpha_tilde)}$")
+        ax.plot(one.h, error, color=colour, marker="o", label=rf"$\tilde\alpha = {power(alpha_tilde)}$")
         ax.fill_between(one.h, error - spread, error + spread, color=to_rgba(colour, 0.2), lw=0)
         ax.plot(one.h, one.test_error.where(one.N_delta == 0).mean("seed"), color=colour, lw=0.7)
         ax.plot(one.h, many.error, color=colour, ls="--", marker="s", ms=3)
@@ -185,7 +184,7 @@ def jamming_trend(ax: Axes, star: xr.DataArray) -> Axes:
     """h* against the number of patterns P, one line per alpha_tilde, from feature learning (orange) to lazy (blue)."""
     palette = sns.blend_palette([FEATURE, "#8C8C8C", LAZY], star.sizes["alpha_tilde"])
     for i, (colour, alpha_tilde) in enumerate(zip(palette, star.alpha_tilde.values, strict=True)):
-        label, size = rf"$\tilde\alpha = {_power(alpha_tilde)}$", 9 - 2 * i  # where lines coincide, all can be seen
+        label, size = rf"$\tilde\alpha = {power(alpha_tilde)}$", 9 - 2 * i  # where lines coincide, all can be seen
         ax.plot(star.P, star.sel(alpha_tilde=alpha_tilde), color=colour, marker="o", ms=size, lw=size / 2, label=label)
     ax.set(xscale="log", yscale="log", xlabel="training images $P$", ylabel="jamming width $h^*$")
     _plain_ticks(ax.xaxis, star.P.values)
@@ -222,9 +221,9 @@ def _plain_ticks(axis: Axis, values: Iterable[SupportsFloat]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _power(value: float) -> str:
+def power(value: float) -> str:
     """A number for a formula: 4e-3 as 4 x 10^-3, 10 as 10."""
-    if 0.01 <= value < 1000:
+    if 0.1 <= value < 100:
         return f"{value:g}"
     mantissa, exponent = f"{value:e}".split("e")
     factor = "" if float(mantissa) == 1 else rf"{float(mantissa):g} \cdot "

@@ -6,23 +6,33 @@ from itertools import product
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.collections import EllipseCollection
+from matplotlib.collections import EllipseCollection, LineCollection
+from matplotlib.colors import to_rgba
+
+from .packings import Packing, contacts, rattlers
+from .plots import power
 
 DISKS, ELLIPSES = "#009E73", "#CC79A7"
 COMPRESSION = ("#000000", "#8C8C8C", "#D55E00")  # at jamming, a little and a lot above
 
 
 def configuration(ax: Axes, packing: xr.Dataset, colour: str, *, title: str = "") -> Axes:
-    """One packing in its box, with its images across the border. packing: x, theta, a and the aspect."""
-    ratio, places = float(packing.aspect), list(product((-1, 0, 1), repeat=2))
-    for shift in places:
-        x = packing.x.values + shift
+    """One packing in its box, with its images across the border: x, theta, a and phi at one aspect.
+
+    A line joins the centres of two particles in contact. Rattlers are pale.
+    """
+    here = Packing(*(packing[name].values for name in ("x", "theta", "a")), float(packing.aspect), float(packing.phi))
+    touching, alpha = contacts(here), np.where(rattlers(here), 0.3, 0.8)
+    colours = np.array([to_rgba(colour, one) for one in alpha])
+    for shift in product((-1, 0, 1), repeat=2):
+        x = here.x + shift
         near = ((x > -0.2) & (x < 1.2)).all(1)
-        a, angle = packing.a.values[near], np.degrees(packing.theta.values[near])
         ax.add_collection(EllipseCollection(
-            2 * a, 2 * a / ratio, angle, units="xy", offsets=x[near], offset_transform=ax.transData,
-            facecolor=colour, edgecolor="white", linewidth=0.6, alpha=0.75,
+            2 * here.a[near], 2 * here.a[near] / here.aspect, np.degrees(here.theta[near]), units="xy", offsets=x[near],
+            offset_transform=ax.transData, facecolor=colours[near], edgecolor="white", linewidth=0.6,
         ))  # fmt: skip
+        ends = x[touching.pairs[:, 0]][:, None] + np.stack([np.zeros_like(touching.r), touching.r], 1)
+        ax.add_collection(LineCollection(ends, color="black", lw=0.8))
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[], title=title)
     ax.spines[:].set_visible(True)
     return ax
@@ -42,15 +52,15 @@ def energies(ax: Axes, table: xr.Dataset) -> Axes:
 
 
 def contact_numbers(ax: Axes, table: xr.Dataset) -> Axes:
-    """Fig. 6 F: contacts over degrees of freedom (less the two translations, plus one), against the excess density."""
+    """Fig. 6 F: contacts over degrees of freedom less one, against the excess density."""
     for colour, aspect, label in _kinds(table):
-        ratio = table.contact_ratio.sel(aspect=aspect)
-        ratio = xr.where(table.excess < 0, 0.0, ratio)
-        ax.errorbar(table.excess, ratio.mean("seed"), ratio.std("seed"), color=colour, marker="o", label=label)
+        ratio = table.contact_ratio.sel(aspect=aspect, excess=table.excess[table.excess >= 0])
+        ax.errorbar(ratio.excess, ratio.mean("seed"), ratio.std("seed"), color=colour, marker="o", label=label)
+        ax.plot([float(table.excess[0]), 0, 0], [0, 0, ratio.mean("seed")[0]], color=colour, lw=1, ls=":")
     ax.axhline(1, color="0.5", lw=0.8, ls=":")
     ax.set_xscale("symlog", linthresh=1e-5, linscale=0.6)
     ax.set_xticks([-1e-2, 0, 1e-4, 1e-2])
-    ax.set(xlabel=r"excess density $\phi-\phi_c$", ylabel=r"contacts per freedom $N_\Delta/N$")
+    ax.set(xlabel=r"excess density $\phi-\phi_c$", ylabel=r"contacts $N_\Delta / (N - 1)$")
     ax.legend(loc="center right")
     return ax
 
@@ -66,7 +76,7 @@ def spectrum(ax: Axes, table: xr.Dataset, aspect: float, excess: Sequence[float]
         modes = here.spectrum.values[np.isfinite(here.spectrum.values)]
         share = np.full(len(modes), 1 / len(modes))
         logs = np.log10(np.clip(modes, 1e-30, None))
-        label = "at jamming" if more == 0 else rf"$\phi-\phi_c = {more:g}$"
+        label = "at jamming" if more == 0 else rf"$\phi-\phi_c = {power(more)}$"
         ax.hist(logs, bins, weights=share, histtype="step", color=colour, lw=1.4, label=label)
         root = np.log10(np.sqrt(float(here.U.mean("seed")) / table.sizes["particle"]))
         ax.annotate("", (root, 0), (root, 0.02), arrowprops=dict(arrowstyle="->", color=colour, lw=1.4))
