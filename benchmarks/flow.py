@@ -159,7 +159,8 @@ def ratios(setup: Setup, results: dict[str, tuple[bool, Run]]) -> dict[str, str]
     ]
     print(f"  best {basis}: {best}; {'; '.join(parts)}. default_method: {default_method(setup)}", flush=True)
     least = counted[best].seconds
-    shown = {name: f"{'' if name in counted else '> '}{run.seconds / least:.2g}" for name, (_, run) in results.items()}
+    short = {name: "" if name in counted else "over " for name in results}
+    shown = {name: f"{short[name]}{run.seconds / least:.2g}" for name, (_, run) in results.items()}
     return shown | {"accuracy": basis.removeprefix("at ").partition(",")[0]}
 
 

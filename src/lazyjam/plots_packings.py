@@ -3,17 +3,29 @@
 from collections.abc import Sequence
 from itertools import product
 
+import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 
 from .packings import Packing, contacts, rattlers
-from .plots import power
+from .plots import STYLE, power
 
 DISKS, ELLIPSES = "#009E73", "#CC79A7"
 COMPRESSION = ("#000000", "#8C8C8C", "#D55E00")  # at jamming, a little and a lot above
+
+
+def panels() -> tuple[Figure, dict[str, Axes]]:
+    """The figure and its eight axes, by letter: four boxes in a row, below them four plots in two rows."""
+    plt.style.use(STYLE)
+    figure = plt.figure(figsize=(9, 9.4))
+    axes = figure.subplot_mosaic("AABBCCDD;EEEEFFFF;GGGGHHHH", height_ratios=[1, 1.25, 1.25])
+    for letter, ax in axes.items():
+        ax.set_title(letter, loc="left", weight="bold")
+    return figure, axes
 
 
 def configuration(ax: Axes, packing: xr.Dataset, colour: str, *, title: str = "") -> Axes:
@@ -60,6 +72,7 @@ def contact_numbers(ax: Axes, table: xr.Dataset) -> Axes:
     ax.axhline(1, color="0.5", lw=0.8, ls=":")
     ax.set_xscale("symlog", linthresh=1e-5, linscale=0.6)
     ax.set_xticks([-1e-2, 0, 1e-4, 1e-2])
+    ax.set_xlim(right=1.5 * float(table.excess[-1]))
     ax.set(xlabel=r"excess density $\phi-\phi_c$", ylabel=r"contacts $N_\Delta / (N - 1)$")
     ax.legend(loc="center right")
     return ax
