@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from test_cli import lazyjam, write
@@ -10,6 +11,7 @@ from test_cli import lazyjam, write
 from lazyjam import Cache, N_delta, Setup, sweep
 from lazyjam.observables import observable
 
+ROOT = Path(__file__).parent.parent
 PARAMETERS = '''\
 h: list[int] = [4, 8, 16]  # widths
 alpha_tilde: list[float] = [1.0, 10.0]  # output scales
@@ -161,3 +163,13 @@ def test_a_killed_worker_loses_nothing_and_every_result_arrives_once(tmp_path, c
 def test_sweep_of_a_chapter_on_dask(project, cluster):
     said = lazyjam("sweep", "tiny", "--executor", "dask", "--scheduler", cluster.scheduler_address).stdout
     assert said.startswith(f"{ALL} runs computed, 0 left")
+
+
+def test_the_command_for_the_sizes_of_the_paper_at_small_ones(tmp_path, monkeypatch):
+    """`lazyjam sweep CHAPTER -f book/paper.yml` is one command; here it is rehearsed without a GPU."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("LAZYJAM_DATA", raising=False)
+    words = ("fig05_double_descent", "-f", ROOT / "book/quick.yml", "-p", "cache", tmp_path / "cache")
+    said = lazyjam("sweep", *words).stdout
+    assert " 0 left for want of time, 0 left to other machines" in said and int(said.split()[0]) > 20
+    assert "0 runs are missing" in lazyjam("run", *words, "--dry-run").stdout

@@ -1,6 +1,9 @@
 """Work shared among processes: every result arrives once, whatever dies; processes only for what takes long."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import Executor, Future
 
@@ -72,3 +75,29 @@ def test_a_killed_process_is_told_and_the_next_call_works(monkeypatch):
     with pytest.raises(ChildProcessError, match="killed, perhaps for lack of memory. What was finished is kept"):
         list(spread(deadly, range(4), processes=2))
     assert sorted(spread(where, range(3), processes=2))[0][0] == 0
+
+
+LONG = """
+import time
+from lazyjam import workers
+workers.ALONE = 0.0
+
+def long(item):
+    print("started", flush=True)
+    time.sleep(60)
+
+list(workers.spread(long, range(6), processes=2))
+"""
+
+
+@pytest.mark.parametrize("whom", ["the parent", "all, as on a terminal"])
+def test_ctrl_c_does_not_wait_for_what_has_begun(whom):
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout.readline() == "started\n"
+    start = time.monotonic()
+    (process.send_signal if whom == "the parent" else lambda number: os.killpg(process.pid, number))(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert time.monotonic() - start < 15 and process.returncode and said.rstrip().endswith("KeyboardInterrupt")

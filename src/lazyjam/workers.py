@@ -21,10 +21,12 @@ def spread(
 
     executor: where they are computed, any concurrent.futures.Executor. Without one, the first seconds of work are done
     here and the rest in as many `processes` as there are cores (0), which stay warm for a while; 1: all is done here.
-    An error, or leaving the iterator, cancels what has not begun. Raises ChildProcessError if a process is killed.
+    An error, or leaving the iterator, cancels what has not begun; Ctrl-C stops our processes at once. Raises
+    ChildProcessError if a process is killed.
     """
     waiting, start = list(items), time.monotonic()
-    if executor is None:
+    ours = executor is None
+    if ours:
         processes = processes or cpu_count()
         while waiting and (processes == 1 or len(waiting) == 1 or time.monotonic() - start < ALONE):
             yield task(waiting.pop())  # a small one, so that it is soon known whether the work is long
@@ -37,6 +39,11 @@ def spread(
     except BrokenExecutor as error:
         sentence = "a process was killed, perhaps for lack of memory. What was finished is kept: run again to go on."
         raise ChildProcessError(sentence) from error
+    except KeyboardInterrupt:
+        if ours:  # else the interpreter would wait for what they are at
+            executor.shutdown(wait=False, kill_workers=True)
+            futures.clear()
+        raise
     finally:
         for future in futures:
             future.cancel()
