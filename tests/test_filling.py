@@ -11,6 +11,7 @@ import pytest
 from test_cli import lazyjam, write
 
 from lazyjam import Cache, N_delta, Setup, sweep
+from lazyjam.experiment import missing
 from lazyjam.observables import observable
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +33,11 @@ AFTER = '''\
 from pathlib import Path
 Path(figures).mkdir()
 Path(figures, "numbers.csv").write_text(str(float(many.error.mean())))
+'''
+PACKINGS = '''\
+from lazyjam import Cache
+from lazyjam.compression import compress
+packings = compress(10, aspect=[1.0], excess=[0.0], seed=range(seeds), cache=Cache(cache))
 '''
 WIDEST, ALL = 2 * 3, 2 * 3 * 4  # runs that tell the times to fit; all runs
 
@@ -87,15 +93,28 @@ def test_a_cell_that_fails_by_itself_is_told(project):
 
 
 def test_packings_too(project):
-    here = "from lazyjam import Cache\nfrom lazyjam.compression import compress\n"
-    one = 'table = compress(8, aspect=[1.0], excess=[0.0], seed=range(seeds), cache=Cache(cache))\n'
-    write(project / "book/tiny.ipynb", PARAMETERS, here + one)
+    write(project / "book/tiny.ipynb", PARAMETERS, PACKINGS)
     assert lazyjam("run", "tiny", "--dry-run").stdout.startswith("4 packings are missing")
     assert lazyjam("sweep", "tiny", "--budget", "0").stdout.startswith("0 runs computed, 4 left for want of time")
     assert Cache("data_cache").keys() == []
     for part in (1, 2):
         lazyjam("sweep", "tiny", "--shard", f"{part}/2")
     assert len(Cache("data_cache").keys()) == 4 and "0 runs are missing" in lazyjam("run", "tiny", "--dry-run").stdout
+
+
+FAILING = '''\
+from lazyjam import Cache, Setup, observable, sweep
+@observable()
+def broken(trained):
+    raise RuntimeError("out of memory")
+sweep(Setup(P=20, P_test=50, d=5, L=1, h=16), [broken], Cache(cache), seed=range(12))
+'''
+
+
+def test_a_run_that_fails_is_told_whatever_is_left_to_others(project):
+    write(project / "book/tiny.ipynb", PARAMETERS, FAILING)
+    result = lazyjam("sweep", "tiny", "--shard", "1/2", code=1)
+    assert "code cell 2 raises RuntimeError: out of memory" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -147,11 +166,11 @@ def test_a_killed_worker_loses_nothing_and_every_result_arrives_once(tmp_path, c
         class Killing(Cache):
             """A cache on the side of the client, which kills a worker when the third result has come."""
 
-            def __contains__(self, key):
+            def put(self, key, record):
                 came.append(key)
                 if len(came) == 3:
                     os.kill(victim, signal.SIGKILL)
-                return super().__contains__(key)
+                super().put(key, record)
 
         came: list[str] = []
         table = sweep(setup, [N_delta, slow], Killing(cache.folder), executor=client.get_executor(), progress=False,
@@ -162,9 +181,26 @@ def test_a_killed_worker_loses_nothing_and_every_result_arrives_once(tmp_path, c
     assert victim in {int(line.split()[0]) for line in open(log)}, "it had worked"
 
 
-def test_sweep_of_a_chapter_on_dask(project, cluster):
-    said = lazyjam("sweep", "tiny", "--executor", "dask", "--scheduler", cluster.scheduler_address).stdout
-    assert said.startswith(f"{ALL} runs computed, 0 left")
+def test_workers_elsewhere_need_no_disk(project, cluster, tmp_path_factory):
+    """A chapter of runs and packings on dask; then an observable more, of runs that are kept."""
+    from distributed import Client
+
+    write(project / "book/tiny.ipynb", PARAMETERS, SWEEP, PACKINGS)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    with Client(cluster) as client:
+        client.run(os.chdir, str(elsewhere))
+        said = lazyjam("sweep", "tiny", "--executor", "dask", "--scheduler", cluster.scheduler_address).stdout
+        assert said.startswith(f"{ALL + 4} runs computed, 0 left") and len(runs("data_cache")) == ALL + 4
+        assert "0 runs are missing" in lazyjam("run", "tiny", "--dry-run").stdout
+
+        @observable()
+        def late(trained):
+            return trained.t
+
+        setup = Setup(P=20, P_test=50, P_kernel=0, d=5, L=1, h=16)
+        axes = dict(alpha_tilde=[1.0, 10.0], seed=range(3))
+        sweep(setup, [late], Cache("data_cache"), executor=client.get_executor(), progress=False, **axes)
+    assert missing(setup, [late, N_delta], Cache("data_cache"), **axes) == [] and not list(elsewhere.iterdir())
 
 
 def test_the_command_for_the_sizes_of_the_paper_at_small_ones(tmp_path):

@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from lazyjam import Cache, Setup, crossover, fit_time, jamming_width, kernel_ratio, plane
-from lazyjam.jamming import authors_width
+from lazyjam import Cache, Setup, crossover, jamming_width, kernel_ratio, plane
+from lazyjam.jamming import authors_width, fit_time
 
 H = [4, 8, 16, 32]
 

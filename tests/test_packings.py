@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from scipy.optimize import minimize_scalar
 
-from lazyjam import Cache, compression
+from lazyjam import Cache, compression, packings
 from lazyjam.compression import compress
 from lazyjam.packings import (
     JAMMED,
@@ -144,7 +144,7 @@ def test_ellipses_jam_with_fewer_contacts_than_degrees_of_freedom():
 
 
 def test_what_is_wrong_is_a_sentence():
-    with pytest.raises(ValueError, match="N must be even, because half of the particles are larger, got 7."):
+    with pytest.raises(ValueError, match="number of particles must be even, because half of them are larger, got 7"):
         random_packing(7)
     with pytest.raises(ValueError, match=r"aspect must lie in \[1, 10\) and phi in \(0, 2\), got 0.5 and 0.5."):
         random_packing(8, 0.5)
@@ -170,6 +170,22 @@ def test_compression_is_a_table_that_is_kept(tmp_path, monkeypatch):
     assert {name: table[name].shape[2:] for name in shapes} == {name: shapes[name].shape for name in shapes}
 
 
-def test_a_table_refuses_densities_that_do_not_ascend(tmp_path):
-    with pytest.raises(ValueError, match=r"excess must ascend, without repeats, got \[0.1, 0.0\]."):
-        compress(8, cache=Cache(tmp_path), **{**HOW, "excess": [0.1, 0.0]})
+@pytest.mark.parametrize(
+    "n, changed, sentence",
+    [
+        (12, {"excess": [0.1, 0.0]}, r"must ascend, without repeats, and hold 0, jamming itself, got \[0.1, 0.0\]."),
+        (12, {"excess": [0.1, 0.2]}, r"must ascend, without repeats, and hold 0, jamming itself, got \[0.1, 0.2\]."),
+        (12, {"aspect": [1.0, 1.0]}, r"the aspects must differ, and disks have 1, got \[1.0, 1.0\]."),
+        (11, {}, "the number of particles must be even"),
+        (4, {}, "4 particles of aspect 1 are too few for a periodic box: the largest is 0.62 of it long, half of"),
+    ],
+)
+def test_a_table_refuses_before_any_work(tmp_path, n, changed, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compress(n, cache=Cache(tmp_path), **{**HOW, **changed})
+
+
+def test_a_descent_without_end_is_told(monkeypatch):
+    monkeypatch.setattr(packings, "STEPS", 3)
+    with pytest.raises(RuntimeError, match="no minimum of the energy was found in 3 steps at density 1."):
+        minimise(random_packing(16, 1.0, 1.0, seed=0))

@@ -35,8 +35,8 @@ def test_a_function_of_a_notebook_goes_along(monkeypatch):
     assert sorted(spread(lambda item: item + shift, range(3), processes=2)) == [10, 11, 12]
 
 
-class Counting(Executor):
-    """Runs a job when its result is asked for, and knows what was cancelled."""
+class Lazy(Executor):
+    """Runs the first two jobs, and knows what becomes of the others."""
 
     def __init__(self):
         self.futures = []
@@ -50,12 +50,26 @@ class Counting(Executor):
         return future
 
 
-def test_what_has_not_begun_is_cancelled_when_the_caller_leaves():
-    executor = Counting()
+def test_what_has_not_begun_elsewhere_is_cancelled_when_the_caller_leaves():
+    executor = Lazy()
     results = spread(where, range(5), executor)
     next(results)
     results.close()
     assert [future.cancelled() for future in executor.futures] == [False, False, True, True, True]
+
+
+def test_our_processes_stop_when_the_caller_leaves(monkeypatch, tmp_path):
+    def slow(item):
+        (tmp_path / str(item)).touch()
+        time.sleep(0.5)
+
+    monkeypatch.setattr(workers, "ALONE", 0.0)
+    results = spread(slow, range(30), processes=2)
+    next(results)
+    results.close()
+    begun = len(list(tmp_path.iterdir()))
+    time.sleep(2)
+    assert len(list(tmp_path.iterdir())) == begun < 6
 
 
 def test_an_error_comes_through(monkeypatch):

@@ -22,7 +22,6 @@ from .fits import spearman as spearman
 from .flow import Snapshot as Snapshot
 from .flow import gradient_flow as gradient_flow
 from .jamming import authors_width as authors_width
-from .jamming import fit_time as fit_time
 from .jamming import jamming_width as jamming_width
 from .jamming import plane as plane
 from .kernels import ntk as ntk

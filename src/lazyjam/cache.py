@@ -45,7 +45,7 @@ class Cache:
                     left.unlink()
 
     def __reduce__(self) -> tuple:
-        return Cache, (self.folder,)
+        return Cache, (self.folder.absolute(),)
 
     def get(self, key: str) -> Record | None:
         """The record of `key`, or None: the union of the columns in packs and loose, where loose ones win.

@@ -201,7 +201,7 @@ def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
     if found.complete:
         return typer.echo("0 runs are missing: the chapter only reads kept results.")
     if found.packings:
-        typer.echo(f"{found.packings} packings are missing: expect half a minute of one core for 100 particles.")
+        typer.echo(f"{found.packings} packings are missing, each about half a minute of one core for 100 particles.")
     if not missing:
         return None
     typer.echo(f"{len(found.sure)} runs are missing in the first sweep that lacks some.")

@@ -122,4 +122,4 @@ def _keys_of(one: Chapter) -> set[str]:
 
 def _dataset(cache: Cache, key: str) -> str | None:
     record = cache.get(key)
-    return record.meta.get("fields", {}).get("dataset", Setup.dataset) if record else None
+    return record.meta["fields"].get("dataset", Setup.dataset) if record and "fields" in record.meta else None

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
+import scipy
 import xarray as xr
 from tqdm import tqdm
 
 from .cache import Cache, Record, key
-from .packings import Packing, contacts, gradient, hessian, jam, minimise, rattlers
+from .packings import DENSEST, Packing, check_box, contacts, gradient, hessian, jam, minimise, random_packing, rattlers
 from .workers import spread
 
 VERSION = 1  # of what a record holds: raise it when the protocol or the meaning of a column changes
@@ -24,40 +24,49 @@ SIZES = {
 
 
 def compress(
-    N: int, *, aspect: Sequence[float], excess: Sequence[float], seed: Iterable[int], cache: Cache,
+    n: int, *, aspect: Sequence[float], excess: Sequence[float], seed: Iterable[int], cache: Cache,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Packings of N particles, jammed from random starts and then compressed, over aspect, seed and excess density.
+    """Packings of n particles, jammed from random starts and then compressed, over aspect, seed and excess density.
 
-    excess: ascending densities above that of jamming, in the order in which they are visited; a negative one is visited
-    from jamming, where particles only lose touch. Every number is of the particles that are no rattlers.
-    Variables: U, the energy; phi, the density; N_delta, the number of contacts; N_free, of particles; contact_ratio,
-    contacts over degrees of freedom less one, which is one if isostatic (two translations cost nothing, and the balance
-    of forces makes one contact redundant); force, the root of what is left of the gradient, sum |grad U|^2 over sum
-    Delta^2; Hp_top, the largest over the absolute smallest eigenvalue of Hp; spectrum and spectrum_0, the eigenvalues
-    of H and of H0, along `mode`, NaN behind the last; x, theta, a: the configuration. Kept in the cache by
-    (N, aspect, seed, excess).
+    excess: ascending densities above that of jamming, 0 among them, in the order in which they are visited; a negative
+    one is visited from jamming, where particles only lose touch. Kept in the cache by (n, aspect, seed, excess).
+    Variables, of all particles: U, the energy; phi, the density; force, the root of what is left of the gradient, sum
+    |grad U|^2 over sum Delta^2; x, theta, a: the configuration.
+    Without rattlers: N_delta, the number of contacts; N_free, of particles; contact_ratio, contacts over degrees of
+    freedom less one, which is one if isostatic (two translations cost nothing, and the balance of forces makes one
+    contact redundant); Hp_top, the largest over the absolute smallest eigenvalue of Hp; spectrum and spectrum_0, the
+    eigenvalues of H and of H0, along `mode`, NaN behind the last.
 
-    Raises ValueError for an N or an aspect that `random_packing` refuses, or an excess that does not ascend.
+    Raises ValueError, before any work, for an n or aspect that `random_packing` or the box refuses, aspects that are
+    equal, or an excess that does not ascend through 0.
     """
-    excess, seeds = [float(value) for value in excess], list(seed)
-    if excess != sorted({*excess}):
-        raise ValueError(f"excess must ascend, without repeats, got {excess}.")
-    tasks = [(N, float(one), int(s), tuple(excess)) for one in aspect for s in seeds]
+    excess, seeds, aspect = [float(value) for value in excess], list(seed), [float(one) for one in aspect]
+    if excess != sorted({*excess}) or 0.0 not in excess:
+        raise ValueError(f"excess must ascend, without repeats, and hold 0, jamming itself, got {excess}.")
+    if len({*aspect}) < len(aspect):
+        raise ValueError(f"the aspects must differ, and disks have 1, got {aspect}.")
+    for one in aspect:
+        check_box(random_packing(n, one).at(DENSEST + excess[-1]))
+    tasks = [(n, one, int(s), tuple(excess)) for one in sorted(aspect, reverse=True) for s in seeds]  # disks are cheap
     found = {task: cache.get(address(task)) for task in tasks}
     todo = [task for task, record in found.items() if record is None]
     if todo:
         cache.check_writable()
     with tqdm(total=len(todo), desc="packings", disable=not (progress and todo), file=sys.stderr) as bar:
-        for computed in spread(partial(compressed, cache=cache), todo):
-            found.update(computed)
+        for computed in spread(compressed, todo):
+            for task, record in computed.items():
+                found[task] = record
+                if record.meta:  # what is pretended has none
+                    cache.put(address(task), record)
             bar.update(len(computed))
-    shape = (len(list(aspect)), len(seeds))
+    tasks = [(n, one, int(s), tuple(excess)) for one in aspect for s in seeds]
+    shape = (len(aspect), len(seeds))
     variables = {}
     for name, dims in SIZES.items():
         rows = np.stack([found[task].columns[name] for task in tasks])
         variables[name] = (("aspect", "seed", "excess", *dims), rows.reshape(*shape, *rows.shape[1:]))
-    table = xr.Dataset(variables, coords={"aspect": list(aspect), "seed": seeds, "excess": excess})
+    table = xr.Dataset(variables, coords={"aspect": aspect, "seed": seeds, "excess": excess})
     freedom = table.N_free * xr.where(table.aspect == 1, 2, 3)
     return table.assign(contact_ratio=table.N_delta / (freedom - 1))
 
@@ -68,25 +77,26 @@ def address(task: tuple) -> str:
 
 
 def _fields(task: tuple) -> dict[str, Any]:
-    N, aspect, seed, excess = task
-    return {"N": N, "aspect": aspect, "seed": seed, "excess": list(excess)}
+    n, aspect, seed, excess = task
+    return {"n": n, "aspect": aspect, "seed": seed, "excess": list(excess)}
 
 
-def compressed(task: tuple, cache: Cache) -> dict[tuple, Record]:
-    """One packing (N, aspect, seed, excess) through all densities, kept."""
-    N, aspect, seed, excess = task
+def compressed(task: tuple) -> dict[tuple, Record]:
+    """One packing (n, aspect, seed, excess) through all densities."""
+    n, aspect, seed, excess = task
     start = time.process_time()
-    jammed = packing = jam(N, aspect, seed=seed)
+    jammed = packing = jam(n, aspect, seed=seed)
     rows = []
     for more in excess:
         packing = jammed if more <= 0 else packing
         packing = packing if more == 0 else minimise(packing.at(jammed.phi + more))
         rows.append(_numbers(packing))
     columns = {name: np.stack([row[name] for row in rows]) for name in SIZES}
-    meta = {"packing": _fields(task), "cost": {"cpu_seconds": round(time.process_time() - start, 3)}}
-    record = Record(meta, columns)
-    cache.put(address(task), record)
-    return {task: record}
+    meta = {
+        "packing": _fields(task), "cost": {"cpu_seconds": round(time.process_time() - start, 3)},
+        "provenance": {"numpy": np.__version__, "scipy": scipy.__version__},
+    }  # fmt: skip
+    return {task: Record(meta, columns)}
 
 
 def pretended(task: tuple) -> Record:

@@ -48,7 +48,8 @@ def sweep(
     cannot be written to.
     """
     grid, coords = grid_of(setup, axes)
-    checked_device(device)
+    if executor is None:
+        checked_device(device)  # else the workers know
     wanted = {f.__name__: f for f in observables}
     records: dict[Setup, Record] = {}
     kept = {one: cache.get(one.key) for one in grid.values()} if cache is not None else {}
@@ -119,21 +120,20 @@ def _has(record: Record, observables: Iterable[Observable], max_gradients: int) 
 
 
 def _run(batches, observables, cache, executor, how) -> Iterator[dict[Setup, Record]]:
-    yield from collect(partial(compute, observables=observables, cache=cache, how=how), batches, cache, executor, how)
+    yield from collect(partial(compute, observables=observables, how=how), batches, cache, executor, how)
 
 
 def collect(
     task: Callable[[list[Setup]], dict[Setup, Record]], batches: list[list[Setup]], cache: Cache | None,
     executor: Executor | None, how: dict[str, Any],
 ) -> Iterator[dict[Setup, Record]]:
-    """The records that task(batch) returns for every batch, as they come, and kept wherever they were computed."""
+    """The records that task(batch) returns for every batch, as they come. They are kept here: workers need no disk."""
     if cache is not None:
         cache.check_writable()
     processes = 0 if how["device"] == "cpu" else 1  # a GPU is shared by the runs of a batch, not by processes
     for records in spread(task, batches, executor, processes=processes):
         for setup, record in records.items() if cache is not None else ():
-            if setup.key not in cache:  # a worker on another machine wrote to its own disk
-                cache.put(setup.key, record)
+            cache.put(setup.key, record)
         yield records
 
 

@@ -41,11 +41,15 @@ class Share:
 
 @dataclass
 class Filled:
-    """What was done. left: runs for which there was no time. others: runs that other machines compute."""
+    """What was done. left: runs for which there was no time. others: runs that other machines compute.
+
+    broken: the error that a run or a packing ended with, if one did.
+    """
 
     computed: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
     others: set[str] = field(default_factory=set)
+    broken: Exception | None = None
 
 
 def fill(
@@ -55,17 +59,20 @@ def fill(
     """Compute what a chapter lacks. No batch begins after so many minutes; those that have begun are finished.
 
     Which runs are needed follows from the times in which the widest nets fit, so every machine computes those.
-    Raises ChapterError where a cell fails though all its runs are there, and ValueError for a device that is not there.
+    Raises ChapterError where a run fails, or a cell though all its runs are there, and ValueError for a device that is
+    not here, unless an executor computes.
     """
     filled = Filled()
-    with _filling(filled, executor, checked_device(device), time.time() + 60 * minutes, share):
+    if executor is None:
+        checked_device(device)
+    with _filling(filled, executor, device, time.time() + 60 * minutes, share):
         for said, error in failures(chapter, parameters):
-            if isinstance(error, OSError) or not (filled.left or filled.others):
+            if filled.broken or not (filled.left or filled.others):  # else it fails for want of results
                 raise ChapterError(f"{chapter.name}: {said}") from error
     return filled
 
 
-def in_time(item: Any, *, task: Callable[[Any], dict[Any, Record]], deadline: float) -> dict[Any, Record]:
+def in_time(deadline: float, task: Callable[[Any], dict[Any, Record]], item: Any) -> dict[Any, Record]:
     """task(item), or nothing after the deadline (seconds since 1970)."""
     return task(item) if time.time() < deadline else {}
 
@@ -92,9 +99,8 @@ def _filling(
         setups, how = [setup for batch in batches for setup in batch], {**how, "device": device}
         mine = {setup for setup in setups if share is None or alike or setup.key in share}
         parts = batches_of([setup for setup in setups if setup in mine], device)
-        task = partial(compute, observables=observables, cache=cache, how=how)
-        task, done = partial(in_time, task=task, deadline=deadline), set()
-        for records in experiment.collect(task, parts, cache, executor, how):
+        task, done = partial(in_time, deadline, partial(compute, observables=observables, how=how)), set()
+        for records in sound(experiment.collect(task, parts, cache, executor, how)):
             done |= records.keys()
             yield records
         note({setup: setup.key for setup in setups}, mine, done)
@@ -102,13 +108,19 @@ def _filling(
 
     def pack(task: Callable[[tuple], dict[tuple, Record]], items: Iterable[tuple]) -> Iterator[dict[tuple, Record]]:
         keys = {item: compression.address(item) for item in items}
-        mine = {item for item in keys if share is None or keys[item] in share}
-        done = set()
-        for records in spread(partial(in_time, task=task, deadline=deadline), mine, executor):
+        mine, done = [item for item in keys if share is None or keys[item] in share], set()
+        for records in sound(spread(partial(in_time, deadline, task), mine, executor)):
             done |= records.keys()
             yield records
-        note(keys, mine, done)
+        note(keys, set(mine), done)
         yield {item: compression.pretended(item) for item in keys if item not in done}
+
+    def sound(results: Iterator[dict[Any, Record]]) -> Iterator[dict[Any, Record]]:
+        try:
+            yield from results
+        except Exception as error:
+            filled.broken = error
+            raise
 
     def note(keys: dict[Any, str], mine: set, done: set) -> None:
         filled.computed |= {keys[one] for one in done}

@@ -19,15 +19,16 @@ from scipy.spatial import cKDTree
 
 LARGER = 1.4
 UNJAMMED, JAMMED = 1e-16, 1e-12  # energy per particle: below, and near enough to, the transition
-SETTLED = 1e-7  # root mean square force over root mean square overlap, at a minimum with energy
+DENSEST = 0.91  # nothing here jams at a higher density
+SETTLED = 1e-7  # force over overlap, root mean squares, where a descent ends; close to jamming rounding ends it before
 STEPS = 20_000
 
 
 @dataclass(frozen=True)
 class Packing:
-    """N ellipses at x (N, 2) with their major axis at the angle theta (N,), filling the fraction phi of the box.
+    """n ellipses at x (n, 2) with their major axis at the angle theta (n,), filling the fraction phi of the box.
 
-    size: semi-major axes (N,) in units that phi fixes. aspect: major over minor axis, 1 for disks.
+    size: semi-major axes (n,) in units that phi fixes. aspect: major over minor axis, 1 for disks.
     """
 
     x: np.ndarray
@@ -38,12 +39,12 @@ class Packing:
 
     @property
     def a(self) -> np.ndarray:
-        """Semi-major axes, (N,), in units of the box."""
+        """Semi-major axes, (n,), in units of the box."""
         return self.size * np.sqrt(self.phi * self.aspect / (np.pi * (self.size**2).sum()))
 
     @property
     def N_dof(self) -> int:
-        """Degrees of freedom: two per disk, three per ellipse."""
+        """N, the degrees of freedom: two per disk, three per ellipse."""
         return len(self.x) * (2 if self.aspect == 1 else 3)
 
     def at(self, phi: float) -> Packing:
@@ -51,14 +52,21 @@ class Packing:
         return dataclasses.replace(self, phi=phi)
 
 
-def random_packing(N: int, aspect: float = 1.0, phi: float = 0.5, *, seed: int = 0) -> Packing:
-    """Particles dropped at random. Raises ValueError for an odd N, and an aspect or phi that no ellipse has."""
-    if N < 2 or N % 2:
-        raise ValueError(f"N must be even, because half of the particles are larger, got {N}.")
+def random_packing(n: int, aspect: float = 1.0, phi: float = 0.5, *, seed: int = 0) -> Packing:
+    """n particles dropped at random. Raises ValueError for an odd n, and an aspect or phi that no ellipse has."""
+    if n < 2 or n % 2:
+        raise ValueError(f"the number of particles must be even, because half of them are larger, got {n}.")
     if not 1 <= aspect < 10 or not 0 < phi < 2:
         raise ValueError(f"aspect must lie in [1, 10) and phi in (0, 2), got {aspect} and {phi}.")
     rng = np.random.default_rng(seed)
-    return Packing(rng.random((N, 2)), np.pi * rng.random(N), np.repeat([1.0, LARGER], N // 2), aspect, phi)
+    return Packing(rng.random((n, 2)), np.pi * rng.random(n), np.repeat([1.0, LARGER], n // 2), aspect, phi)
+
+
+def check_box(packing: Packing) -> None:
+    """Raises ValueError for particles so large that two could touch both inside the box and across its border."""
+    if not 4 * packing.a.max() < 1:
+        raise ValueError(f"{len(packing.x)} particles of aspect {packing.aspect:g} are too few for a periodic box: "
+                         f"the largest is {2 * packing.a.max():.2f} of it long, half of the box or more.")
 
 
 class Contacts(NamedTuple):
@@ -103,23 +111,27 @@ def energy(packing: Packing) -> float:
 
 
 def gradient(packing: Packing) -> tuple[float, np.ndarray]:
-    """The energy and its gradient, (N, 3): by x and y in units of the mean semi-major axis, and by the angle."""
-    c, N = contacts(packing), len(packing.x)
-    pull, found = c.Delta[:, None] * np.concatenate([packing.a.mean() * c.by_r, c.by_theta], 1), np.zeros((N, 3))
+    """The energy and its gradient, (n, 3): by x and y in units of the mean semi-major axis, and by the angle."""
+    c, n = contacts(packing), len(packing.x)
+    pull, found = c.Delta[:, None] * np.concatenate([packing.a.mean() * c.by_r, c.by_theta], 1), np.zeros((n, 3))
     for end, sign in ((0, -1.0), (1, 1.0)):
         here = np.column_stack([sign * pull[:, :2], pull[:, 2 + end]])
-        found += np.stack([np.bincount(c.pairs[:, end], here[:, k], N) for k in range(3)], 1)
+        found += np.stack([np.bincount(c.pairs[:, end], here[:, k], n) for k in range(3)], 1)
     return float((c.Delta**2).sum() / 2), found
 
 
 def minimise(packing: Packing) -> Packing:
-    """The packing at a local minimum of the energy, or with an energy per particle below UNJAMMED / 100."""
-    N, unit = len(packing.x), packing.a.mean()
+    """The packing at a local minimum of the energy, or with an energy per particle below UNJAMMED / 100.
+
+    Near jamming the overlaps are small and the energy's own rounding ends the descent before SETTLED is reached.
+    Raises RuntimeError after STEPS steps.
+    """
+    n, unit = len(packing.x), packing.a.mean()
     last = {"force": np.inf}
 
     def placed(q: np.ndarray) -> Packing:
         """q: positions and unit-length angles, in units of the particles."""
-        return dataclasses.replace(packing, x=unit * q[: 2 * N].reshape(N, 2), theta=q[2 * N :])
+        return dataclasses.replace(packing, x=unit * q[: 2 * n].reshape(n, 2), theta=q[2 * n :])
 
     def energy_and_force(q: np.ndarray) -> tuple[float, np.ndarray]:
         U, force = gradient(placed(q))
@@ -128,28 +140,30 @@ def minimise(packing: Packing) -> Packing:
 
     def enough(intermediate_result) -> None:
         U = intermediate_result.fun / SCALE
-        if U < N * UNJAMMED / 100 or last["force"] < SETTLED**2 * 2 * U:
+        if U < n * UNJAMMED / 100 or last["force"] < SETTLED**2 * 2 * U:
             raise StopIteration
 
     start = np.concatenate([(packing.x / unit).ravel(), packing.theta])
     how = dict(maxiter=STEPS, maxfun=2 * STEPS, maxcor=30, ftol=0.0, gtol=0.0)
     found = scipy_minimize(energy_and_force, start, jac=True, method="L-BFGS-B", callback=enough, options=how)
+    if found.nit >= STEPS:
+        raise RuntimeError(f"no minimum of the energy was found in {STEPS} steps at density {packing.phi:g}.")
     return placed(found.x)
 
 
 SCALE = 1e12  # scipy takes energies below one for converged
 
 
-def jam(N: int, aspect: float = 1.0, *, seed: int = 0, phi: float = 0.6) -> Packing:
+def jam(n: int, aspect: float = 1.0, *, seed: int = 0, phi: float = 0.6) -> Packing:
     """The packing at its jamming density, from above: an energy per particle between UNJAMMED and JAMMED.
 
     A random packing grows in steps, and shrinks in smaller ones when it has jammed (O'Hern, Silbert, Liu, Nagel, Phys.
     Rev. E 68 (2003) 011306).
     """
-    packing, step = minimise(random_packing(N, aspect, phi, seed=seed)), 0.02
+    packing, step = minimise(random_packing(n, aspect, phi, seed=seed)), 0.02
     jammed = False
     while True:
-        U = energy(packing) / N
+        U = energy(packing) / n
         if UNJAMMED < U < JAMMED:
             return packing
         if (U > UNJAMMED) != jammed:
@@ -158,7 +172,7 @@ def jam(N: int, aspect: float = 1.0, *, seed: int = 0, phi: float = 0.6) -> Pack
 
 
 def rattlers(packing: Packing) -> np.ndarray:
-    """Which particles carry no force, (N,): those with fewer than three contacts, once the others are gone."""
+    """Which particles carry no force, (n,): those with fewer than three contacts, once the others are gone."""
     pairs, loose = contacts(packing).pairs, np.zeros(len(packing.x), dtype=bool)
     while True:
         held = ~loose[pairs].any(1)

@@ -58,7 +58,7 @@ def energies(ax: Axes, table: xr.Dataset) -> Axes:
         ax.plot(above, U.T, color=colour, lw=0.6, alpha=0.5)
         ax.plot(above, U.mean("seed"), color=colour, marker="o", ls="", label=label)
     ax.plot(above, 0.1 * above**2, color="0.5", ls="--", lw=1, label=r"$\propto (\phi-\phi_c)^2$")
-    ax.set(xscale="log", yscale="log", xlabel=r"excess density $\phi-\phi_c$", ylabel="energy $U/N$")
+    ax.set(xscale="log", yscale="log", xlabel=r"excess density $\phi-\phi_c$", ylabel="energy per particle $U/n$")
     ax.legend()
     return ax
 

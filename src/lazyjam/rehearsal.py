@@ -145,9 +145,12 @@ def _counting(found: Rehearsal) -> Iterator[None]:
         (found.guessed if found.sure else found.sure).extend(setup for setup in setups if setup not in counted)
         yield {setup: pretended(setup, observables) for setup in setups}
 
+    packings: dict[str, None] = {}
+
     def count_packings(task: Any, items: Iterable[tuple]) -> Iterator[dict[tuple, Record]]:
         items = list(items)
-        found.packings += len(items)
+        packings.update((compression.address(item), None) for item in items)
+        found.packings = len(packings)
         yield {item: compression.pretended(item) for item in items}
 
     replaced = ((experiment, "_run", count), (compression, "spread", count_packings), (Cache, "get", look_up),

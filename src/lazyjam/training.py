@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from . import data as datasets
-from .cache import Cache, Record
+from .cache import Record
 from .flow import gradient_flow
 from .observables import ALWAYS, Observable
 from .setups import Setup, Trained
@@ -91,8 +91,8 @@ def train(
     )
 
 
-def compute(setups: list[Setup], observables: list[Observable], cache: Cache | None, how: dict) -> dict[Setup, Record]:
-    """Train one batch, measure it, and keep it. Runs in a worker: one thread, because processes are the parallelism."""
+def compute(setups: list[Setup], observables: list[Observable], how: dict) -> dict[Setup, Record]:
+    """Train one batch and measure it. Runs in a worker: one thread, because processes are the parallelism."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_memory()
@@ -114,8 +114,6 @@ def compute(setups: list[Setup], observables: list[Observable], cache: Cache | N
         way = {**how, "method": method, "tol": METHODS[method].tol}
         meta = {"fields": setup.fields, "versions": versions, "how": way, "cost": cost, "provenance": provenance}
         records[setup] = Record(meta, {name: values[r] for name, values in columns.items()})
-        if cache is not None:
-            cache.put(setup.key, records[setup])
     return records
 
 

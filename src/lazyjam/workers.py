@@ -21,10 +21,10 @@ def spread(
 
     executor: where they are computed, any concurrent.futures.Executor. Without one, the first seconds of work are done
     here and the rest in as many `processes` as there are cores (0), which stay warm for a while; 1: all is done here.
-    An error, or leaving the iterator, cancels what has not begun; Ctrl-C stops our processes at once. Raises
-    ChildProcessError if a process is killed.
+    An error, Ctrl-C, or leaving the iterator stops our processes at once, and cancels what has not begun elsewhere.
+    Raises ChildProcessError if a process is killed.
     """
-    waiting, start = list(items), time.monotonic()
+    waiting, start, futures = list(items), time.monotonic(), []
     ours = executor is None
     if ours:
         processes = processes or cpu_count()
@@ -33,14 +33,14 @@ def spread(
         if not waiting:
             return
         executor = get_reusable_executor(max_workers=processes)
-    futures = [executor.submit(task, item) for item in waiting]
     try:
+        futures = [executor.submit(task, item) for item in waiting]
         yield from (future.result() for future in as_completed(futures))
     except BrokenExecutor as error:
         sentence = "a process was killed, perhaps for lack of memory. What was finished is kept: run again to go on."
         raise ChildProcessError(sentence) from error
-    except KeyboardInterrupt:
-        if ours:  # else the interpreter would wait for what they are at
+    except BaseException:
+        if ours:  # it would go on with what it has begun, and the interpreter would wait for it
             executor.shutdown(wait=False, kill_workers=True)
             futures.clear()
         raise
