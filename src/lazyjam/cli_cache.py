@@ -94,6 +94,9 @@ def audit(
     counts = Counter(outcome.verdict for outcome in outcomes)
     said = ", ".join(f"{verdict}: {count}" for verdict, count in counts.items())
     typer.echo(said or "there is no run to compare", err=as_json)
+    packings = sum("packing" in record.meta for key in cache.keys() if (record := cache.get(key)))
+    if packings:
+        typer.echo(f"{packings} packings are not audited", err=as_json)
     raise typer.Exit(0 if counts[auditing.AGREES] and not counts[auditing.DISAGREES] else 1)
 
 
