@@ -1,6 +1,7 @@
 """The project as a whole: the environment is one, imports point down, and two modules alone touch what they touch."""
 
 import ast
+import csv
 import re
 import tomllib
 from pathlib import Path
@@ -110,3 +111,15 @@ def test_makefile_installs_the_pinned_torch():
 
 def test_citation_has_the_version_of_the_package():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
+
+
+def test_the_table_of_costs_is_that_of_the_whole_benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import flow
+
+    problems = list(flow.problems(flow.FULL))
+    named = {(setup.loss.replace("_", " "), str(setup.h), f"{setup.alpha_tilde:g}") for setup in problems}
+    with open(ROOT / "figures/benchmark_flow.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(problems)
+    assert {(row["loss"], row["h"], row["alpha_tilde"]) for row in rows} == named
