@@ -12,12 +12,14 @@ import pytest
 import torch
 import xarray as xr
 
-from lazyjam import Setup, experiment, jamming, sweep, train, training
+from lazyjam import experiment, jamming, training
 from lazyjam.cache import Cache, Record
 from lazyjam.cache import key as key_of
-from lazyjam.experiment import missing
+from lazyjam.experiment import missing, sweep
 from lazyjam.flow import FITTED
 from lazyjam.observables import STANDARD, N_delta, capped, observable, rms_output, t_end
+from lazyjam.setups import Setup
+from lazyjam.training import train
 
 BASE = Setup(P=20, P_test=50, P_kernel=10, d=5, L=1, h=10, alpha_tilde=10.0)
 AXES = dict(alpha_tilde=[3.0, 30.0], seed=range(4))

@@ -40,7 +40,7 @@ MUTATIONS = {
         "test_flow.py::test_ntk_and_mean_field_normalisation_are_one_flow[euler]",
     ),
     "seed_data tied to seed": (
-        "experiment.py", "setup.d, setup.seed_data,", "setup.d, setup.seed + setup.seed_data,",
+        "training.py", "setup.d, setup.seed_data,", "setup.d, setup.seed + setup.seed_data,",
         "test_experiment.py::test_seed_data_is_not_tied_to_seed",
     ),
     "one step size for a batch": (

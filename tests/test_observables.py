@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from lazyjam import Setup, observables, train
+from lazyjam import observables
 from lazyjam.flow import CAPPED, FAILED, FITTED
 from lazyjam.observables import ALWAYS, STANDARD, observable
+from lazyjam.setups import Setup
+from lazyjam.training import train
 
 ONE = Setup(P=24, P_test=70, P_kernel=12, d=5, L=2, h=8, alpha_tilde=2.0)
 ALPHA_TILDE = (2.0, 300.0)
