@@ -47,15 +47,20 @@ def write(path, *sources, title="# Figure 0: a tiny one"):
     nbformat.write(new_notebook(cells=[new_markdown_cell(f"{title}\n\nSome words."), *cells]), path)
 
 
+def a_book(folder, *cells):
+    """A project whose book has one chapter."""
+    (folder / "book").mkdir()
+    (folder / "data_cache").mkdir()
+    (folder / "book/_toc.yml").write_text("root: tiny\n")
+    write(folder / "book/tiny.ipynb", *cells)
+    return folder
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A book of one chapter, with the folder above it as the current one."""
-    (tmp_path / "book").mkdir()
-    (tmp_path / "data_cache").mkdir()
-    (tmp_path / "book/_toc.yml").write_text("root: tiny\n")
-    write(tmp_path / "book/tiny.ipynb", PARAMETERS, SWEEP, AFTER)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return a_book(tmp_path, PARAMETERS, SWEEP, AFTER)
 
 
 def lazyjam(*words, code=0):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import lazyjam, write
+from test_cli import a_book, lazyjam, write
 
 from lazyjam import Cache, N_delta, Setup, sweep
 from lazyjam.experiment import missing
@@ -44,12 +44,8 @@ WIDEST, ALL = 2 * 3, 2 * 3 * 4  # runs that tell the times to fit; all runs
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    (tmp_path / "book").mkdir()
-    (tmp_path / "data_cache").mkdir()
-    (tmp_path / "book/_toc.yml").write_text("root: tiny\n")
-    write(tmp_path / "book/tiny.ipynb", PARAMETERS, SWEEP, AFTER)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return a_book(tmp_path, PARAMETERS, SWEEP, AFTER)
 
 
 def runs(folder) -> set[str]:

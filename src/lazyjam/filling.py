@@ -96,6 +96,7 @@ def _filling(
             alike.pop()
 
     def run(batches, observables, cache, _, how) -> Iterator[dict[Setup, Record]]:
+        """In place of experiment._run."""
         setups, how = [setup for batch in batches for setup in batch], {**how, "device": device}
         mine = {setup for setup in setups if share is None or alike or setup.key in share}
         parts = batches_of([setup for setup in setups if setup in mine], device)
@@ -107,6 +108,7 @@ def _filling(
         yield {setup: pretended(setup, observables) for setup in setups if setup not in done}
 
     def pack(task: Callable[[tuple], dict[tuple, Record]], items: Iterable[tuple]) -> Iterator[dict[tuple, Record]]:
+        """In place of compression.spread."""
         keys = {item: compression.address(item) for item in items}
         mine, done = [item for item in keys if share is None or keys[item] in share], set()
         for records in sound(spread(partial(in_time, deadline, task), mine, executor)):

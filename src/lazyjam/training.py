@@ -160,6 +160,7 @@ def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]
 
 
 def checked_device(device: str) -> str:
+    """The device, if it is here. Raises ValueError for one that is none, and for a GPU that torch does not see."""
     kind = str(device).split(":")[0]
     if kind not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
