@@ -21,6 +21,8 @@ LAYERS = [
     {"sources", "networks"},
     {"data", "steppers"},
     {"flow", "kernels", "hessian"},
+    {"minima"},
+    {"dynamics"},
     {"setups"},
     {"observables"},
     {"training"},

@@ -18,9 +18,11 @@ from .steppers import METHODS, Point, Problem
 from .tangents import flatten
 from .types import Flat, Inputs, Labels, Outputs, Params, PerRun
 
-RUNNING, FITTED, OUT_OF_TIME, CAPPED, FAILED = range(5)
-"""States of a run: still going, the loss reached its end, t_max reached, cap on gradients reached, not a number."""
+RUNNING, FITTED, OUT_OF_TIME, CAPPED, FAILED, MINIMUM = range(6)
+"""States of a run: still going, the loss reached its end, t_max reached, cap on gradients reached, not a number; and
+the end of what is no flow: a minimum of the loss that is not zero."""
 
+SLACK = 1e-8  # below it, a Delta that falls for ever is zero
 OVERSHOOT = 1e-4  # a fitted run ends where its smallest margin lies between 1 and 1 + OVERSHOOT
 SMALLEST = 1e-15  # a step below this fraction of the time passed cannot advance it
 MAX_REFUSALS = 60
@@ -30,7 +32,7 @@ class Snapshot(NamedTuple):
     """State of all runs after one attempted step of those still going. Every entry has the axis of runs, R.
 
     t: flow time. w: weights, as one row per run. f: predictor on the training set. dt: the step to try next.
-    N_delta: number of patterns with y f < 1. state: RUNNING, FITTED, OUT_OF_TIME, CAPPED or FAILED.
+    N_delta: number of patterns with y f < 1, see `unsatisfied`. state: RUNNING, FITTED, OUT_OF_TIME, CAPPED or FAILED.
     accepted: whether the last step of a run counted. gradients, factorisations: what was spent so far.
     """
 
@@ -115,7 +117,8 @@ def gradient_flow(
         state = torch.where(accepted & ended, FITTED, state)
 
         point = _choose(problem, accepted, step.point, point)
-        now = _write(now, live, t, point, proposed, _unsatisfied(problem, point.f), state, accepted, gradients,
+        N_delta = unsatisfied(problem, 1 - problem.y * point.f)
+        now = _write(now, live, t, point, proposed, N_delta, state, accepted, gradients,
                      now.factorisations[live] + step.cost.factorisations.long())
         memory = step.memory
         going = state == RUNNING
@@ -147,7 +150,7 @@ def _problem(network: Network, w0: Params, data, loss: str, alpha: PerRun, metho
 def _start(problem: Problem, point: Point, dt: PerRun) -> Snapshot:
     """All runs at time zero."""
     zero = torch.zeros(len(dt), dtype=torch.long, device=dt.device)
-    N_delta = _unsatisfied(problem, point.f)
+    N_delta = unsatisfied(problem, 1 - problem.y * point.f)
     return Snapshot(torch.zeros_like(dt), point.w, point.f, dt, N_delta, zero, zero.bool(), zero + 1, zero)
 
 
@@ -157,8 +160,14 @@ def _first_dt(problem: Problem, point: Point, tol: float) -> PerRun:
     return 0.1 * tol / speed.clamp(min=1e-300)
 
 
-def _unsatisfied(problem: Problem, f: Outputs) -> Tensor:
-    return (~(problem.y * f >= 1)).sum(1)  # what is not a number is not satisfied
+def unsatisfied(problem: Problem, delta: Outputs) -> Tensor:
+    """N_delta: the number of patterns with Delta > 0.
+
+    A loss that ends by its energy comes near zero and never there: what is above 1e-8 counts, and at its end U = 1e-20
+    no pattern is. What is not a number is not satisfied.
+    """
+    slack = SLACK if problem.loss.ends == "energy" else 0.0
+    return (~(delta <= slack)).sum(1)
 
 
 def _end(problem: Problem, f: Outputs) -> tuple[Tensor, Tensor]:

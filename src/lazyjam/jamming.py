@@ -4,7 +4,8 @@ Where it lies depends on how long the flow may run, which is counted in flow tim
 flow, not of the machine or the integrator.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import xarray as xr
 
 from .cache import Cache
 from .experiment import sweep
-from .observables import STANDARD
+from .observables import JAMMED, STANDARD, Observable
 from .setups import Setup
 
 BUDGET = 300.0  # the longest budget, in units of tau; N_delta is recorded at 3 and 30 tau as well
@@ -63,3 +64,45 @@ def authors_width(N_delta: xr.DataArray) -> xr.DataArray:
     """The authors' line: going down in width, the first at which every seed fails; NaN if there is none."""
     fails = fitted_share(N_delta) == 0
     return fails.h.where(fails).max("h").rename("h_fail")
+
+
+def bisect_width(
+    setup: Setup, cache: Cache | None, *, h: Sequence[int], alpha: float = 1.0,
+    observables: Sequence[Observable] = JAMMED, how: dict[str, Any] | None = None, **axes: Iterable,
+) -> xr.Dataset:
+    """h* by bisection of the ascending widths h, for every point of the axes (P, seed, ...) on its own.
+
+    Training sets of one seed_data are nested, so a net that fits a larger one fits a smaller one too. The output scale
+    alpha is the same for all widths: alpha_tilde = sqrt(h) alpha. `how` goes to `sweep`.
+
+    Variables: those of the observables for every net that was trained, along the dimension `round`, with h and N, its
+    width and number of parameters; h_low, h_high: the widest that did not fit below the narrowest that did, NaN if
+    there is none. That all narrower nets fail and all wider ones fit is assumed, as in every bisection.
+    """
+    h = [int(width) for width in h]
+    if h != sorted({*h}) or not h:
+        raise ValueError(f"the widths to bisect must ascend, without repeats, got {h}.")
+    axes = {name: list(values) for name, values in axes.items()}
+    shape = tuple(map(len, axes.values()))
+    low, high, rounds = np.full(shape, -1), np.full(shape, len(h)), []
+    widths = np.array(h)
+    for _ in range(math.ceil(math.log2(len(h) + 1))):
+        middle = ((low + high) // 2).clip(0, len(h) - 1)
+        there = xr.DataArray(widths[middle], dims=tuple(axes), coords=axes)
+        table = sweep(setup, observables, cache, h=there, alpha_tilde=alpha * np.sqrt(there), **axes, **(how or {}))
+        fits = (table.N_delta == 0).transpose(*axes).values
+        open_ = high - low > 1
+        high, low = np.where(open_ & fits, middle, high), np.where(open_ & ~fits, middle, low)
+        rounds.append(table.assign(h=there, N=there.copy(data=_sizes(setup, there.values))))
+    ends = {"h_low": np.r_[widths, np.nan][low], "h_high": np.r_[widths, np.nan][high]}
+    return xr.concat(rounds, "round").assign({name: (tuple(axes), values) for name, values in ends.items()})
+
+
+def parameters(setup: Setup, h: xr.DataArray) -> xr.DataArray:
+    """N, the number of parameters of nets of these widths; NaN where the width is."""
+    return xr.where(np.isfinite(h), h.copy(data=_sizes(setup, np.nan_to_num(h.values, nan=1.0))), np.nan)
+
+
+def _sizes(setup: Setup, widths: np.ndarray) -> np.ndarray:
+    sizes = {width: setup.replace(h=int(width)).N for width in np.unique(widths)}
+    return np.vectorize(sizes.get, otypes=[float])(widths)

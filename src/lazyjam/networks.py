@@ -89,7 +89,8 @@ def second_moment(activation: str) -> float:
 def fully_connected(d: int, h: int, L: int, activation: str = "swish10", bias: bool = False) -> Network:
     """L hidden layers of width h, one output (Eqs. 1-3). N = d h + (L-1) h^2 + h, plus L h + 1 biases.
 
-    Parameters W1 (h, d), W2..WL (h, h), W{L+1} (1, h), and b1..b{L+1} after each weight if there are biases.
+    Parameters W1 (h, d), W2..WL (h, h), W{L+1} (1, h), and b1..b{L+1} after each weight if there are biases, which are
+    zero at the start.
     """
     phi = ACTIVATIONS[activation]
     fans = [d] + [h] * L + [1]
@@ -100,7 +101,7 @@ def fully_connected(d: int, h: int, L: int, activation: str = "swish10", bias: b
         for layer in range(1, L + 2):
             w[f"W{layer}"] = torch.randn(fans[layer], fans[layer - 1], generator=generator, dtype=torch.float64)
             if bias:
-                w[f"b{layer}"] = torch.randn(fans[layer], generator=generator, dtype=torch.float64)
+                w[f"b{layer}"] = torch.zeros(fans[layer], dtype=torch.float64)
         return w
 
     def forward(w: Params, x: Inputs) -> tuple[Outputs, Layers]:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .flow import CAPPED, FAILED
+from .flow import CAPPED, FAILED, MINIMUM
+from .hessian import negative
 from .kernels import ntk, relative_change
 from .losses import LOSSES
 from .setups import Trained
@@ -88,6 +89,44 @@ def rms_output(trained: Trained) -> Tensor:
     return trained.f_test.square().mean(1).sqrt()
 
 
+@observable()
+def certified(trained: Trained) -> Tensor:
+    """Whether the end is a minimum of the loss that is not zero, to the accuracy that `minima.Minimum` states."""
+    return trained.state == MINIMUM
+
+
+def _at_minima(trained: Trained, number: Callable[[int], object], *shape: int) -> Tensor:
+    """number(run) for the runs that are at a minimum, NaN for the others."""
+    values = torch.full((len(trained.setups), *shape), math.nan, dtype=torch.float64)
+    for run in (trained.state == MINIMUM).nonzero()[:, 0].tolist():
+        values[run] = torch.as_tensor(number(run), dtype=torch.float64)
+    return values
+
+
+@observable()
+def N_negative(trained: Trained) -> Tensor:
+    """N^-, the number of negative eigenvalues of H_p, at a certified minimum; NaN elsewhere (Eq. 13)."""
+    return _at_minima(trained, lambda run: negative(torch.linalg.eigvalsh(trained.hessian(run)[1])))
+
+
+@observable()
+def bending_ratio(trained: Trained) -> Tensor:
+    """||H_p|| / ||H_0||, Frobenius norms, at a certified minimum; NaN elsewhere."""
+    return _at_minima(trained, lambda run: trained.hessian(run)[1].norm() / trained.hessian(run)[0].norm())
+
+
+@observable(dims=("mode",))
+def spectrum_0(trained: Trained) -> Tensor:
+    """The eigenvalues of H_0, ascending, at a certified minimum; NaN elsewhere."""
+    return _at_minima(trained, lambda run: torch.linalg.eigvalsh(trained.hessian(run)[0]), trained.setup.N)
+
+
+@observable(dims=("mode",))
+def spectrum(trained: Trained) -> Tensor:
+    """The eigenvalues of H = H_0 + H_p, ascending, at a certified minimum; NaN elsewhere."""
+    return _at_minima(trained, lambda run: torch.linalg.eigvalsh(sum(trained.hessian(run))), trained.setup.N)
+
+
 @observable(dims=("test",))
 def test_margin(trained: Trained) -> Tensor:
     """y f on the test set, in half precision: what ensembles are made of, since <y f> = y <f> needs no label."""
@@ -119,6 +158,11 @@ STANDARD: tuple[Observable, ...] = (
     N_delta, N_delta_at, t_end, capped, train_loss, test_error, rms_output, kernel_change, weight_change,
 )
 """What every run of the phase diagram is asked: numbers, which are committed."""
+
+JAMMED: tuple[Observable, ...] = (
+    N_delta, N_delta_at, t_end, capped, certified, train_loss, test_error, rms_output, N_negative, bending_ratio,
+)
+"""What a descent to a minimum is asked."""
 
 ALWAYS: tuple[Observable, ...] = (capped, probe, test_margin)
 """What is measured whenever a run is trained, asked or not."""

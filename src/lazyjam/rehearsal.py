@@ -174,7 +174,7 @@ def replacing(*replaced: tuple[Any, str, Any]) -> Iterator[None]:
 
 def pretended(setup: Setup, observables: list[Observable]) -> Record:
     """The record of a run that fits at time 1, and of which all else is zero."""
-    sizes = {"budget": len(BUDGETS), "test": setup.P_test, "probe": min(PROBES, setup.P_test)}
+    sizes = {"budget": len(BUDGETS), "test": setup.P_test, "probe": min(PROBES, setup.P_test), "mode": setup.N}
     columns = {}
     for f in observables:
         if unknown := [dim for dim in f.dims if dim not in sizes]:

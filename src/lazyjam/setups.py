@@ -15,9 +15,12 @@ from torch import Tensor
 
 from . import data as datasets
 from .cache import key
+from .dynamics import DYNAMICS
+from .hessian import hessian
 from .losses import LOSSES
 from .networks import ACTIVATIONS, NETWORKS, Network
 from .spelling import nearest
+from .tangents import Tangent
 from .types import Inputs, Outputs, Params, PerRun
 
 
@@ -27,7 +30,9 @@ class Setup:
 
     dataset, P, P_test, P_kernel: name in DATASETS, sizes of the training, test and kernel set. d: input dimension.
     preprocessing, pca_on: see `data.load`. architecture, h, L, activation, bias: the network (Eqs. 1-3).
-    alpha_tilde = sqrt(h) alpha: the scale of the output. loss: name in LOSSES. t_max: longest flow time.
+    alpha_tilde = sqrt(h) alpha: the scale of the output. loss: name in LOSSES.
+    dynamics: "flow", gradient flow; "descent" to a minimum of the quadratic hinge (see minima.py); "adam", the
+    optimiser of Fig. 7. t_max: longest flow time, or number of steps of the other two.
     seed: the initial weights, nothing else. seed_data: the split in training, test and kernel set.
 
     Raises ValueError, before anything is computed, for a value that cannot be.
@@ -47,6 +52,7 @@ class Setup:
     bias: bool = False
     loss: str = "soft_hinge"
     alpha_tilde: float = 1.0
+    dynamics: str = "flow"
     t_max: float = math.inf
     seed: int = 0
     seed_data: int = 0
@@ -62,9 +68,14 @@ class Setup:
         for name in ("seed", "seed_data"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be zero or a positive integer, got {getattr(self, name)}.")
-        for name, table in (("architecture", NETWORKS), ("activation", ACTIVATIONS), ("loss", LOSSES)):
+        tables = {"architecture": NETWORKS, "activation": ACTIVATIONS, "loss": LOSSES, "dynamics": DYNAMICS}
+        for name, table in tables.items():
             if getattr(self, name) not in table:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), table)}")
+        if self.dynamics != "flow" and not float(self.t_max).is_integer():
+            raise ValueError(f"t_max is a number of steps of {self.dynamics!r}: give a whole one, got {self.t_max}.")
+        if self.dynamics == "descent" and self.loss != "quadratic_hinge":
+            raise ValueError(f"a descent needs the loss 'quadratic_hinge', got {self.loss!r}.")
         datasets.check(self.dataset, self.P, self.P_test, self.P_kernel, self.d, self.preprocessing, self.pca_on)
 
     @property
@@ -138,6 +149,16 @@ class Trained:
     def predictor(self, x: Inputs) -> Outputs:
         """f(x) = alpha (f_tilde(w, x) - f_tilde(w_0, x)) (Eq. 8)."""
         return self.alpha[:, None] * (self.network.apply(self.w, x) - self.network.apply(self.w0, x))
+
+    def hessian(self, run: int) -> tuple[Tensor, Tensor]:
+        """H_0 and H_p of one run on the training set, if the loss is the quadratic hinge (Eq. 12)."""
+        y = self.data.train.y
+        return hessian(self.tangent, y, 1 - y * self.f_train, self.alpha[run], run)
+
+    @cached_property
+    def tangent(self) -> Tangent:
+        """The tangent of the network at the end, on the training set."""
+        return self.network.tangent(self.w, self.data.train.x)
 
     @cached_property
     def f_test(self) -> Outputs:

@@ -15,15 +15,13 @@ import torch
 
 from . import data as datasets
 from .cache import Record
-from .flow import gradient_flow
+from .dynamics import BUDGETS as BUDGETS
+from .dynamics import DYNAMICS
 from .observables import ALWAYS, Observable
 from .setups import Setup, Trained
 from .steppers import METHODS
 from .tangents import stack, unflatten
 from .types import Params
-
-BUDGETS = (0.01, 0.1, 1.0)
-"""Fractions of t_max at which N_delta is recorded: 3, 30 and 300 tau of the phase diagram."""
 
 MAX_GRADIENTS = 300_000
 
@@ -34,6 +32,8 @@ def default_method(setup: Setup) -> str:
     Linearly implicit steps, unless a wide net learns features far from the lazy regime: there the curvature of the
     network itself limits them, and the stabilised explicit method, which does not mind, wins.
     """
+    if setup.dynamics != "flow":
+        return setup.dynamics  # it has no other
     if setup.loss == "hinge":
         return "euler"  # it slides along its kink, where no other method has a derivative to use
     return "rkc" if setup.alpha_tilde < 0.1 and setup.N > 600 else "implicit"
@@ -62,7 +62,7 @@ def train(
     device = checked_device(device)
     data = _load(*_data_of(first))
     data = datasets.Data(*(datasets.Split(*(part.to(device) for part in split)) for split in data[:3]), data.checksum)
-    network, method = first.network, method or default_method(first)
+    network = first.network
     runs = [network.init(torch.Generator().manual_seed(setup.seed)) for setup in setups]
     if init is not None:
         runs = [init(run) for run in runs]
@@ -72,22 +72,14 @@ def train(
         for name in ("alpha_tilde", "t_max")
     )
     alpha = alpha_tilde / math.sqrt(first.h)
-    budgets = t_max[:, None] * torch.tensor(BUDGETS, dtype=torch.float64, device=device)
-    counts = torch.full(budgets.shape, -1, dtype=torch.long, device=device)
-    snapshots = gradient_flow(
-        network, w0, data.train, first.loss, alpha,
-        method=method, tol=tol, t_max=t_max, landmarks=budgets[:, :-1], max_gradients=max_gradients,
-        # the authors' first step, dt = 1 in the units of their code
-        first_dt=alpha_tilde / first.h if method == "euler" else None,
-    )
+    how = dict(method=method or default_method(first), tol=tol, max_gradients=max_gradients)
+    if how["method"] == "euler":
+        how["first_dt"] = alpha_tilde / first.h  # the authors' first step, dt = 1 in the units of their code
     with torch.no_grad():
-        for now in snapshots:
-            passed = (now.t[:, None] >= budgets) & (counts < 0)
-            counts = torch.where(passed, now.N_delta[:, None], counts)
-    counts = torch.where(counts < 0, now.N_delta[:, None], counts)
+        end = DYNAMICS[first.dynamics](network, w0, data.train, first.loss, alpha, t_max, **how)
     return Trained(
-        setups, network, data, alpha, w0, unflatten(now.w, w0), now.f, now.t, now.state, now.N_delta, counts,
-        now.gradients, now.factorisations,
+        setups, network, data, alpha, w0, unflatten(end.w, w0), end.f, end.t, end.state, end.N_delta, end.N_delta_at,
+        end.gradients, end.factorisations,
     )
 
 
@@ -111,14 +103,14 @@ def compute(setups: list[Setup], observables: list[Observable], how: dict) -> di
                 "cpu_seconds": round(float(seconds[r]), 3)}
         provenance = {"checksum": trained.data.checksum, "torch": torch.__version__, "numpy": np.__version__}
         method = how["method"] or default_method(setup)
-        way = {**how, "method": method, "tol": METHODS[method].tol}
+        way = {**how, "method": method, "tol": METHODS[method].tol if method in METHODS else None}
         meta = {"fields": setup.fields, "versions": versions, "how": way, "cost": cost, "provenance": provenance}
         records[setup] = Record(meta, {name: values[r] for name, values in columns.items()})
     return records
 
 
 def _batch_of(setup: Setup) -> Setup:
-    return setup.replace(alpha_tilde=1.0, t_max=math.inf, seed=0)
+    return setup.replace(alpha_tilde=1.0, t_max=1.0, seed=0)
 
 
 def _data_of(setup: Setup) -> tuple:
@@ -154,7 +146,8 @@ def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]
         together.setdefault((_batch_of(setup), default_method(setup), scale), []).append(setup)
     found = []
     for group in together.values():
-        size = max(1, BATCH_ELEMENTS[kind] // (group[0].P * group[0].h))
+        alone = group[0].dynamics == "descent"  # its steps are taken run by run
+        size = 1 if alone else max(1, BATCH_ELEMENTS[kind] // (group[0].P * group[0].h))
         found += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(found, key=lambda batch: len(batch) * batch[0].P * batch[0].N, reverse=True)
 
