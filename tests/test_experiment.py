@@ -92,6 +92,10 @@ BAD = [
     (dict(alpha_tilde=0), "alpha_tilde must be positive, got 0.0."),
     (dict(alpha_tilde=math.inf), "alpha_tilde must be finite, got inf."),
     (dict(alpha_tilde=math.nan), "alpha_tilde must be positive, got nan."),
+    (dict(dynamics="adma"), "unknown dynamics 'adma': did you mean 'adam'?"),
+    (dict(dynamics="adam"), "t_max is a number of steps of 'adam': give a whole one, got inf."),
+    (dict(dynamics="descent", t_max=0.5), "t_max is a number of steps of 'descent': give a whole one, got 0.5."),
+    (dict(dynamics="descent", t_max=5), "a descent needs the loss 'quadratic_hinge', got 'soft_hinge'."),
     (dict(t_max=0), "t_max must be positive, got 0.0."),
     (dict(t_max=math.nan), "t_max must be positive, got nan."),
     (dict(seed=-1), "seed must be zero or a positive integer, got -1."),
@@ -148,9 +152,11 @@ def test_one_value_has_one_key_whatever_its_type(as_a_user):
 def test_every_field_is_part_of_the_key():
     other = dict(dataset="mnist", P=7, P_test=7, P_kernel=7, d=7, preprocessing="pca_whitened", pca_on="train", h=7,
                  L=7, activation="relu", bias=True, loss="squared", alpha_tilde=7.0, t_max=7.0, seed=7, seed_data=7)
+    other["dynamics"] = "adam"
     untried = {field.name for field in fields(Setup)} - set(other)
     assert untried == {"architecture"}, "there is one architecture"
-    keys = {Setup().key} | {Setup(P=20).replace(**{name: value}).key for name, value in other.items()}
+    base = Setup(P=20, t_max=20.0)
+    keys = {base.key} | {base.replace(**{name: value}).key for name, value in other.items()}
     assert len(keys) == 1 + len(other)
 
 

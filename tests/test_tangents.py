@@ -22,6 +22,7 @@ def pair(L: int, bias: bool, activation: str):
     network = fully_connected(D, 5, L, activation, bias)
     generator = torch.Generator().manual_seed(10 * L + bias)
     w, x = stack([network.init(generator) for _ in range(R)]), normal(P, D)
+    w = {name: normal(*value.shape) if name[0] == "b" else value for name, value in w.items()}  # zero at the start
     return network, w, x, network.tangent(w, x), AutogradTangent(network.apply, w, x)
 
 

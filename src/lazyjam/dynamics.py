@@ -52,16 +52,16 @@ def descend(
 ) -> End:
     """To a minimum of the quadratic hinge, in at most t_max steps and as many for its polish: see `minima.minimum`."""
     x, y = data
-    problem = Problem(network, w0, x, y, LOSSES[loss], alpha, network.apply(w0, x))
-    flat, found = flatten(w0), []
-    for run in range(len(alpha)):
-        one = torch.tensor([run], device=alpha.device)
+    ends = []
+    for run in range(len(alpha)):  # alone, because a rounding error made by its batch would lead to another minimum
+        one = {name: value[run : run + 1] for name, value in w0.items()}
+        problem = Problem(network, one, x, y, LOSSES[loss], alpha[run : run + 1], network.apply(one, x))
         counts = [math.ceil(share * float(t_max[run])) for share in BUDGETS]
-        found.append(minimum(problem.of(one), flat[one], counts[-1], counts))
-    w, steps = torch.cat([one.w for one in found]), torch.tensor([one.steps for one in found], device=alpha.device)
-    f, state = problem.at(w).f, torch.tensor([one.state for one in found], device=alpha.device)
-    N_delta, at = unsatisfied(problem, 1 - y * f), torch.stack([one.N_delta_at for one in found])
-    return End(steps.to(alpha.dtype), w, f, state, N_delta, at, 4 * steps, steps)
+        found = minimum(problem, flatten(one), counts[-1], counts)
+        f, steps = problem.at(found.w).f, torch.tensor([found.steps], device=alpha.device)
+        state, N_delta = torch.full_like(steps, found.state), unsatisfied(problem, 1 - y * f)
+        ends.append(End(steps.to(alpha.dtype), found.w, f, state, N_delta, found.N_delta_at[None], 4 * steps, steps))
+    return End(*(torch.cat(parts) for parts in zip(*ends, strict=True)))
 
 
 LEARNING_RATE, DECAY_EVERY, LOWEST_RATE = 1e-4, 250_000, 1e-7  # the authors': divided by ten every so many steps

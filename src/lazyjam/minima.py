@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .flow import FITTED, MINIMUM, OUT_OF_TIME, unsatisfied
-from .hessian import bending, contacts
+from .hessian import bending, contacts, hessian
 from .losses import ENERGY_END
 from .steppers import Point, Problem
 from .types import Flat
@@ -155,14 +155,14 @@ def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -
 
     counts: ascending numbers of steps after which N_delta is recorded.
     """
-    seen: list[Tensor] = []
+    seen = [w.new_zeros(0, dtype=torch.long)]
     for taken, here in enumerate(islice(descent(problem, w), steps), 1):
         fitted = here.U <= ENERGY_END
-        while len(seen) < len(counts) and (taken >= counts[len(seen)] or fitted):
+        while len(seen) <= len(counts) and (fitted or taken >= counts[len(seen) - 1]):
             seen.append(unsatisfied(problem, here.delta))
         if fitted:
             return Minimum(here.w, FITTED, taken, torch.cat(seen))
-    seen += [unsatisfied(problem, here.delta)] * (len(counts) - len(seen))
+    seen += [unsatisfied(problem, here.delta)] * (len(counts) + 1 - len(seen))
     state = OUT_OF_TIME
     for polished in islice(descent(problem, here.w, pull=PULL), steps):
         here, taken = polished, taken + 1
@@ -174,4 +174,6 @@ def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -
 
 def _is_stable(problem: Problem, here: Valley) -> bool:
     """Whether no direction leads down from where the pull holds."""
-    return _Model(problem, problem.at(here.w), here.delta, PULL, here.w).step(1 / SMALLEST) is not None
+    H = sum(hessian(problem.at(here.w).tangent, problem.y, here.delta, problem.alpha[0]))
+    H.diagonal().add_(PULL)
+    return not bool(torch.linalg.cholesky_ex(H).info)
