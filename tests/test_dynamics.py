@@ -67,13 +67,13 @@ def test_descents_of_a_batch_do_not_mix():
     assert both.N_delta_at.shape == (2, 3)
 
 
-@pytest.mark.parametrize("P, states", [(8, {FITTED}), (90, {MINIMUM, OUT_OF_TIME})])
+@pytest.mark.parametrize("P, states", [(4, {FITTED}), (90, {MINIMUM, OUT_OF_TIME})])
 def test_a_descent_fits_few_patterns_and_not_many(P, states):
     end = train([SMALL.replace(dynamics="descent", P=P, h=2, t_max=400.0)])
     assert set(end.state.tolist()) <= states
-    assert (int(end.N_delta[0]) == 0) == (P == 8)
+    assert (int(end.N_delta[0]) == 0) == (P == 4)
     U = (1 - end.data.train.y * end.f_train).clamp(min=0).square().mean() / 2
-    assert (float(U) <= 1e-20) == (P == 8)
+    assert (float(U) <= 1e-20) == (P == 4)
 
 
 def test_flow_and_descent_agree_where_the_landscape_is_convex():

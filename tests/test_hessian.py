@@ -1,7 +1,5 @@
 """The Hessian of the quadratic hinge, against automatic differentiation and against another library."""
 
-import math
-
 import pytest
 import torch
 from curvlinops import GGNLinearOperator
@@ -10,7 +8,7 @@ from lazyjam.hessian import contacts, hessian, negative, spectrum_0
 from lazyjam.networks import fully_connected
 from lazyjam.tangents import flatten, stack, unflatten
 
-P, D, H = 40, 3, 5
+P, D, H = 40, 8, 5
 SMOOTH = ["softplus5", "swish10", "tanh"]
 
 
@@ -18,7 +16,7 @@ def problem(L: int, activation: str, bias: bool = True, runs: int = 2):
     """A batch of nets at random weights with alpha = 0.7, 1.3, ..., and their Delta."""
     network, generator = fully_connected(D, H, L, activation, bias), torch.Generator().manual_seed(L)
     w0 = stack([network.init(generator) for _ in range(runs)])
-    w = {name: value + torch.randn(value.shape, generator=generator, dtype=value.dtype) for name, value in w0.items()}
+    w = {name: one + 2 * torch.randn(one.shape, generator=generator, dtype=one.dtype) for name, one in w0.items()}
     x = torch.randn(P, D, generator=generator, dtype=torch.float64)
     y = torch.where(torch.arange(P) % 2 == 0, 1.0, -1.0).double()
     alpha = 0.7 + 0.6 * torch.arange(runs, dtype=torch.float64)
@@ -39,7 +37,7 @@ def test_hessian_is_the_second_derivative_of_the_energy(L, activation):
 
         expected = torch.func.hessian(U)(flatten(one)[0])
         found = sum(hessian(tangent, y, delta, alpha[run], run))
-        assert 0 < int((delta[run] > 0).sum()) < P
+        assert 5 < int((delta[run] > 0).sum()) < P
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10 * float(expected.abs().max()))
 
 
@@ -63,22 +61,22 @@ def test_H_0_is_the_gauss_newton_matrix_of_curvlinops():
 
 
 def test_rank_and_spectrum_of_H_0():
-    *_, y, alpha, _, tangent, delta = problem(3, "softplus5")
+    *_, y, alpha, _, tangent, delta = problem(2, "tanh")
     for run in range(2):
         J = contacts(tangent, y, delta, alpha[run], run).jacobian
         H_0 = hessian(tangent, y, delta, alpha[run], run)[0]
         dense = torch.linalg.eigvalsh(H_0)
         assert len(J) < len(H_0)
-        assert int((dense > 1e-10 * dense[-1]).sum()) == len(J)
+        assert int((dense > 1e-13 * dense[-1]).sum()) == len(J)
         torch.testing.assert_close(spectrum_0(J, P), dense, rtol=1e-8, atol=1e-12 * float(dense[-1]))
         torch.testing.assert_close(spectrum_0(J[:, :5], P), torch.linalg.eigvalsh(J[:, :5].T @ J[:, :5]) / P)
 
 
 def test_bending_of_a_relu_net_has_as_many_negative_as_positive_eigenvalues():
-    """At random weights and labels (Section 2.2): the blocks between layers alone are not zero."""
-    *_, y, alpha, _, tangent, delta = problem(2, "relu", bias=False)
+    """One hidden layer: every neuron couples its weights before and after it, and nothing else."""
+    *_, y, alpha, _, tangent, delta = problem(1, "relu", bias=False)
     values = torch.linalg.eigvalsh(hessian(tangent, y, delta, alpha[0])[1])
-    assert negative(values) == negative(-values) > 0.3 * len(values)
+    assert negative(values) == negative(-values) == H
     torch.testing.assert_close(values, -values.flip(0), rtol=1e-10, atol=1e-12)
 
 
@@ -86,4 +84,4 @@ def test_rounding_is_not_negative():
     values = torch.tensor([-1.0, -1e-9, -1e-12, 0.0, 10.0], dtype=torch.float64)
     assert negative(values) == 1
     assert negative(values[1:4]) == 2
-    assert negative(torch.zeros(3, dtype=torch.float64)) == 0 and math.isfinite(0)
+    assert negative(torch.zeros(3, dtype=torch.float64)) == 0
