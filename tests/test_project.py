@@ -31,7 +31,7 @@ LAYERS = [
     {"jamming", "ensembles", "compression"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
-    {"plots_packings"},
+    {"plots_packings", "plots_jamming"},
     {"parameters", "rehearsal"},
     {"filling"},
     {"cli_cache"},
@@ -67,7 +67,7 @@ def test_imports_point_down(module):
 
 
 def test_only_plots_draws():
-    assert users("matplotlib") | users("seaborn") <= {"plots", "plots_packings"}
+    assert users("matplotlib") | users("seaborn") <= {"plots", "plots_packings", "plots_jamming"}
 
 
 def test_only_cli_knows_papermill():

@@ -87,6 +87,16 @@ def error_of_size(margins: np.ndarray) -> np.ndarray:
     return np.array(errors + [(margins.mean(0) <= 0).mean()][: M > 1])
 
 
+def deviations(outputs: xr.DataArray) -> xr.DataArray:
+    """||f - <f>||^2 of every net of an ensemble, times M / (M - 1): the mean over the seeds is unbiased.
+
+    outputs: over `seed` and `test` among others; a net that is NaN is left out.
+    """
+    there = outputs.notnull().any("test")
+    M = there.sum("seed")
+    return ((outputs - outputs.mean("seed")) ** 2).mean("test").where(there) * M / (M - 1)
+
+
 def jackknife(statistic: Callable[[xr.DataArray], xr.DataArray | float], table: xr.Dataset) -> tuple[float, float]:
     """A number read off the ensemble errors, and its standard error over initial weights.
 
