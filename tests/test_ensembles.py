@@ -73,3 +73,17 @@ def test_jackknife_error_of_a_mean_is_the_usual_one():
     table = xr.Dataset({"error": ((), values.mean()), "jackknife": ("seed", left_out)})
     value, error = jackknife(float, table)
     assert value == pytest.approx(values.mean()) and error == pytest.approx(values.std(ddof=1) / 8**0.5)
+
+
+def test_deviations_are_unbiased_and_leave_out_what_is_not_there():
+    import xarray as xr
+
+    from lazyjam.ensembles import deviations
+
+    rng = np.random.default_rng(0)
+    f = xr.DataArray(rng.standard_normal((2, 5, 4000)), dims=("h", "seed", "test")) + 3.0
+    np.testing.assert_allclose(deviations(f).mean("seed"), f.var("seed", ddof=1).mean("test"))
+    assert np.allclose(deviations(f).mean("seed"), 1, atol=0.05)
+    f[0, 2] = np.nan
+    np.testing.assert_allclose(deviations(f).mean("seed"), f.var("seed", ddof=1).mean("test"))
+    assert np.isnan(deviations(f)[0, 2]) and deviations(f).isel(h=0).count() == 4

@@ -1,10 +1,11 @@
 """The jamming line and the cross-over on tables whose answer is known."""
 
 import numpy as np
+import pytest
 import xarray as xr
 
-from lazyjam import Cache, Setup, crossover, jamming_width, kernel_ratio, plane
-from lazyjam.jamming import authors_width, fit_time
+from lazyjam import Cache, N_delta, Setup, crossover, jamming_width, kernel_ratio, plane, sweep
+from lazyjam.jamming import authors_width, bisect_width, fit_time, parameters, signs_at_start
 
 H = [4, 8, 16, 32]
 
@@ -54,3 +55,48 @@ def test_fit_time_is_rounded_and_sets_the_budget(tmp_path):
     assert np.isinf(axes["t_max"].sel(h=24)).all()
     tau = fit_time(setup, cache, h=24, alpha_tilde=[100.0], progress=False)
     assert np.allclose(axes["t_max"].sel(h=4), 300 * tau)
+
+
+RANDOM = Setup(
+    dataset="random", preprocessing="none", P=60, P_test=20, P_kernel=5, d=4, L=2, activation="softplus5", bias=True,
+    loss="quadratic_hinge", dynamics="descent", t_max=150.0,
+)  # fmt: skip
+
+
+def test_bisection_finds_what_the_whole_sweep_shows(tmp_path):
+    cache, widths, P = Cache(tmp_path), [2, 3, 4, 6, 8], [10, 50]
+    found = bisect_width(RANDOM, cache, h=widths, P=P, seed=range(2), alpha=2.0, how={"progress": False})
+    scale = xr.DataArray(widths, dims="h", coords={"h": widths}) ** 0.5 * 2.0
+    axes = dict(h=widths, alpha_tilde=scale, P=P, seed=range(2))
+    fits = sweep(RANDOM, [N_delta], cache, progress=False, **axes).N_delta == 0
+    assert found.sizes["round"] == 3 and found.h.isin(widths).all()
+    for p in P:
+        for seed in range(2):
+            low, high = (int(found[name].sel(P=p, seed=seed).fillna(-1)) for name in ("h_low", "h_high"))
+            # neighbours in the list, one of which fails and the other fits; what is beyond the list is NaN
+            assert low == -1 or high == -1 or widths.index(high) == widths.index(low) + 1
+            assert low == -1 or not bool(fits.sel(h=low, P=p, seed=seed))
+            assert high == -1 or bool(fits.sel(h=high, P=p, seed=seed))
+            assert (low, high) != (-1, -1)
+    assert (found.N == parameters(RANDOM, found.h)).all()
+    assert found.h_high.sel(P=10).mean() < found.h_high.sel(P=50).fillna(99).mean()
+
+
+def test_the_ends_of_a_bisection_that_finds_nothing(tmp_path):
+    easy = bisect_width(RANDOM, None, h=[6, 8], P=[4], seed=[0], observables=[N_delta], how={"progress": False})
+    assert np.isnan(easy.h_low.item()) and easy.h_high.item() == 6
+    hard = bisect_width(RANDOM.replace(t_max=5.0), None, h=[1, 2], P=[90], seed=[0], observables=[N_delta],
+                        how={"progress": False})  # fmt: skip
+    assert hard.h_low.item() == 2 and np.isnan(hard.h_high.item())
+    assert np.isnan(parameters(RANDOM, hard.h_high).item()) and parameters(RANDOM, hard.h_low).item() == 8 + 4 + 2 + 5
+    with pytest.raises(ValueError, match="must ascend, without repeats, got .4, 2"):
+        bisect_width(RANDOM, None, h=[4, 2], P=[4], seed=[0])
+
+
+def test_signs_at_the_start():
+    """One hidden layer of ReLU: N^- = N^+ = h. A linear count for any other depth is about one half of N."""
+    one = RANDOM.replace(L=1, h=6, bias=False)
+    signs = signs_at_start(one, activation=["relu"], seed=range(3))
+    assert np.allclose(signs.negative, 6 / one.N) and np.allclose(signs.positive, 6 / one.N)
+    deep = signs_at_start(RANDOM.replace(L=3, h=6), activation=["relu", "tanh"], seed=range(2))
+    assert deep.negative.dims == ("activation", "seed") and (abs(deep.negative - 0.47) < 0.06).all()

@@ -27,7 +27,7 @@ LAYERS = [
     {"observables"},
     {"training"},
     {"experiment"},
-    {"packings", "stripe", "fits", "claims", "audit"},
+    {"packings", "perceptron", "stripe", "fits", "claims", "audit"},
     {"jamming", "ensembles", "compression"},
     {"crossover"},
     {"plots", "chapters", "terminal"},

@@ -9,12 +9,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 
 from .cache import Cache
 from .experiment import sweep
+from .hessian import bending, negative
 from .observables import JAMMED, STANDARD, Observable
 from .setups import Setup
+from .tangents import stack
+from .training import training_data
 
 BUDGET = 300.0  # the longest budget, in units of tau; N_delta is recorded at 3 and 30 tau as well
 
@@ -96,6 +100,22 @@ def bisect_width(
         rounds.append(table.assign(h=there, N=there.copy(data=_sizes(setup, there.values))))
     ends = {"h_low": np.r_[widths, np.nan][low], "h_high": np.r_[widths, np.nan][high]}
     return xr.concat(rounds, "round").assign({name: (tuple(axes), values) for name, values in ends.items()})
+
+
+def signs_at_start(setup: Setup, *, activation: Sequence[str], seed: Iterable[int]) -> xr.Dataset:
+    """The shares of negative and of positive eigenvalues of H_p at the initial weights, over activation and seed.
+
+    There f = 0, so every pattern is unsatisfied with Delta = 1 (Section 2.2).
+    """
+    seeds, rows = list(seed), []
+    for one in (setup.replace(activation=name, seed=s) for name in activation for s in seeds):
+        network, train = one.network, training_data(one).train
+        tangent = network.tangent(stack([network.init(torch.Generator().manual_seed(one.seed))]), train.x)
+        values = torch.linalg.eigvalsh(bending(tangent, train.y, torch.ones_like(tangent.f), 1.0))
+        rows.append((negative(values) / one.N, negative(-values) / one.N))
+    shares = np.reshape(rows, (len(activation), len(seeds), 2))
+    variables = {name: (("activation", "seed"), shares[..., i]) for i, name in enumerate(("negative", "positive"))}
+    return xr.Dataset(variables, coords={"activation": list(activation), "seed": seeds})
 
 
 def parameters(setup: Setup, h: xr.DataArray) -> xr.DataArray:

@@ -32,7 +32,7 @@ def jam(N: int, P: int, seed: int) -> Jammed:
     not convex.
     """
     if not P > 2 * N > 0:
-        raise ValueError(f"a perceptron of {N} weights needs more than {2 * N} patterns to jam below kappa = 0, got {P}.")
+        raise ValueError(f"a perceptron of N = {N} weights jams below kappa = 0 if P > {2 * N}, got {P}.")
     rng = np.random.Generator(np.random.PCG64(seed))
     x, w, kappa = rng.standard_normal((P, N)), rng.standard_normal(N), 0.0
     while True:
@@ -56,8 +56,8 @@ def _minimum(x: NDArray, start: NDArray, kappa: float) -> NDArray:
         pull = -x.T @ delta
         return (delta**2).sum() / scale, 2 * (pull - (pull @ u) * u) / (norm * scale)
 
-    found = minimize(energy, start / np.linalg.norm(start), jac=True, method="L-BFGS-B",
-                     options={"maxiter": 20_000, "maxfun": 20_000, "ftol": 0, "gtol": 1e-9, "maxcor": 30}).x  # fmt: skip
+    options = {"maxiter": 20_000, "maxfun": 20_000, "ftol": 0, "gtol": 1e-9, "maxcor": 30}
+    found = minimize(energy, start / np.linalg.norm(start), jac=True, method="L-BFGS-B", options=options).x
     return found * np.sqrt(N) / np.linalg.norm(found)
 
 

@@ -105,9 +105,40 @@ def fluctuations(
     return ax
 
 
-def divergence(ax: Axes, P: Sequence[int], norm: xr.DataArray, P_star: float) -> Axes:
-    """The norm of the predictor against the distance to jamming, at fixed N."""
-    x = P_star / np.asarray(P, dtype=float) - 1
-    ax.plot(x, norm, color=JAMMED, marker="o", ms=4, lw=0)
-    ax.set(xscale="log", yscale="log", xlabel="$P^*/P - 1$", ylabel=r"$\|f\|$")
+def isostatic(ax: Axes, deltas: Sequence[np.ndarray], N: int) -> Axes:
+    """Overlaps of jammed perceptrons in descending order, against their rank over N: N push, the others are free."""
+    for delta in deltas:
+        ordered = np.sort(delta)[::-1]
+        ax.plot(np.arange(1, len(ordered) + 1) / N, np.abs(ordered), color=JAMMED, lw=0.6, alpha=0.6)
+    ax.axvline(1, color=RANDOM, lw=1, ls="--")
+    ax.set(yscale="log", xlabel="rank of the pattern / $N$", ylabel=r"$|\Delta|$", title="perceptron at jamming",
+           xlim=(0, 2))
+    return ax
+
+
+def two_divergences(ax: Axes, classified: tuple, interpolated: tuple, margins: np.ndarray) -> Axes:
+    """Norms of perceptrons against the distance to where they stop to fit: each of (x, norms (draws, n), fit).
+
+    margins: Gardner's, at the x of the first.
+    """
+    kinds = ((classified, JAMMED, "classification"), (interpolated, LAZY, "regression"))
+    for (x, norms, fit), colour, name in kinds:
+        size = np.exp(np.nanmean(np.log(norms), 0))
+        ax.plot(x, size / size[-1], color=colour, marker="o", ls="", label=f"{name}, slope {fit.slope:.2f}")
+        ax.plot(x, fit.at(x) / size[-1], color=colour, lw=1)
+    last = np.exp(np.nanmean(np.log(classified[1]), 0))[-1]
+    ax.plot(classified[0], 1 / margins / last, color="0.6", ls="--", lw=1, label="Gardner")
+    ax.set(xscale="log", yscale="log", xlabel="distance $(N-N^*)/N^*$", ylabel="norm, over its last",
+           title="two divergences")
+    ax.legend()
+    return ax
+
+
+def stopped(ax: Axes, full: xr.Dataset, early: xr.Dataset, P_star: float) -> Axes:
+    """The norm of the predictor against P at fixed N, to the end and stopped early."""
+    for table, colour, name in ((full, JAMMED, "to the end"), (early, FEATURE, "stopped early")):
+        ax.plot(table.P, np.exp(np.log(table.rms_output).mean("seed")), color=colour, marker="o", ms=4, label=name)
+    ax.axvline(P_star, color="0.5", lw=1, ls="--", label="$P^*$")
+    ax.set(yscale="log", xlabel="patterns $P$", ylabel=r"$\|f\|$", title="networks, fixed $N$")
+    ax.legend()
     return ax

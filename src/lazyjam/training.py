@@ -60,7 +60,7 @@ def train(
     if any(_batch_of(setup) != _batch_of(first) for setup in setups):
         raise ValueError("the setups of a batch may differ in alpha_tilde, t_max and seed alone.")
     device = checked_device(device)
-    data = _load(*_data_of(first))
+    data = training_data(first)
     data = datasets.Data(*(datasets.Split(*(part.to(device) for part in split)) for split in data[:3]), data.checksum)
     network = first.network
     runs = [network.init(torch.Generator().manual_seed(setup.seed)) for setup in setups]
@@ -113,9 +113,10 @@ def _batch_of(setup: Setup) -> Setup:
     return setup.replace(alpha_tilde=1.0, t_max=1.0, seed=0)
 
 
-def _data_of(setup: Setup) -> tuple:
-    return (setup.dataset, setup.P, setup.P_test, setup.d, setup.seed_data, setup.P_kernel, setup.preprocessing,
-            setup.pca_on, stamp(setup.dataset))
+def training_data(setup: Setup) -> datasets.Data:
+    """The training, test and kernel set of a run. They are read once."""
+    sizes = (setup.P, setup.P_test, setup.d, setup.seed_data, setup.P_kernel)
+    return _load(setup.dataset, *sizes, setup.preprocessing, setup.pca_on, stamp(setup.dataset))
 
 
 def stamp(dataset: str) -> str:
