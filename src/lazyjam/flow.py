@@ -22,7 +22,7 @@ RUNNING, FITTED, OUT_OF_TIME, CAPPED, FAILED, MINIMUM = range(6)
 """States of a run: still going, the loss reached its end, t_max reached, cap on gradients reached, not a number; and
 the end of what is no flow: a minimum of the loss that is not zero."""
 
-SLACK = 1e-8  # below it, a Delta that falls for ever is zero
+SLACK = 1e-8  # below it, the largest Delta, which falls for ever, is zero
 OVERSHOOT = 1e-4  # a fitted run ends where its smallest margin lies between 1 and 1 + OVERSHOOT
 SMALLEST = 1e-15  # a step below this fraction of the time passed cannot advance it
 MAX_REFUSALS = 60
@@ -161,13 +161,13 @@ def _first_dt(problem: Problem, point: Point, tol: float) -> PerRun:
 
 
 def unsatisfied(problem: Problem, delta: Outputs) -> Tensor:
-    """N_delta: the number of patterns with Delta > 0.
+    """N_delta: the number of patterns with Delta > 0. What is not a number is not satisfied.
 
-    A loss that ends by its energy comes near zero and never there: what is above 1e-8 counts, and at its end U = 1e-20
-    no pattern is. What is not a number is not satisfied.
+    A loss that ends by its energy comes near zero and never there: a net with no Delta above 1e-8 counts as fitted,
+    and at U = 1e-20 none is.
     """
-    slack = SLACK if problem.loss.ends == "energy" else 0.0
-    return (~(delta <= slack)).sum(1)
+    counts = (~(delta <= 0)).sum(1)
+    return torch.where(delta.amax(1) <= SLACK, 0, counts) if problem.loss.ends == "energy" else counts
 
 
 def _end(problem: Problem, f: Outputs) -> tuple[Tensor, Tensor]:

@@ -49,10 +49,9 @@ def bending(tangent: Tangent, y: Labels, delta: Outputs, alpha: float | Tensor, 
 
 
 def spectrum_0(J: Tensor, P: int) -> Tensor:
-    """The eigenvalues of H_0 = J^T J / P, ascending, (N,), from the smaller of J^T J and J J^T: for any N."""
-    n, N = J.shape
-    values = torch.linalg.eigvalsh(J @ J.T if n < N else J.T @ J) / P
-    return torch.cat([values.new_zeros(N - len(values)), values.clamp(min=0)])
+    """The eigenvalues of H_0 = J^T J / P, ascending, (N,): squares of singular values, exact however small they are."""
+    values = torch.linalg.svdvals(J).square().flip(0) / P
+    return torch.cat([values.new_zeros(J.shape[1] - len(values)), values])
 
 
 def negative(values: Tensor) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .flow import CAPPED, FAILED, MINIMUM
 from .hessian import negative
+from .hessian import spectrum_0 as eigenvalues_0
 from .kernels import ntk, relative_change
 from .losses import LOSSES
 from .setups import Trained
@@ -118,7 +119,8 @@ def bending_ratio(trained: Trained) -> Tensor:
 @observable(dims=("mode",))
 def spectrum_0(trained: Trained) -> Tensor:
     """The eigenvalues of H_0, ascending, at a certified minimum; NaN elsewhere."""
-    return _at_minima(trained, lambda run: torch.linalg.eigvalsh(trained.hessian(run)[0]), trained.setup.N)
+    P, N = trained.setup.P, trained.setup.N
+    return _at_minima(trained, lambda run: eigenvalues_0(trained.contacts(run).jacobian, P), N)
 
 
 @observable(dims=("mode",))

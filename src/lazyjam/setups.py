@@ -16,7 +16,7 @@ from torch import Tensor
 from . import data as datasets
 from .cache import key
 from .dynamics import DYNAMICS
-from .hessian import hessian
+from .hessian import Contacts, contacts, hessian
 from .losses import LOSSES
 from .networks import ACTIVATIONS, NETWORKS, Network
 from .spelling import nearest
@@ -154,6 +154,11 @@ class Trained:
         """H_0 and H_p of one run on the training set, if the loss is the quadratic hinge (Eq. 12)."""
         y = self.data.train.y
         return hessian(self.tangent, y, 1 - y * self.f_train, self.alpha[run], run)
+
+    def contacts(self, run: int) -> Contacts:
+        """The unsatisfied patterns of one run."""
+        y = self.data.train.y
+        return contacts(self.tangent, y, 1 - y * self.f_train, self.alpha[run], run)
 
     @cached_property
     def tangent(self) -> Tangent:
