@@ -22,10 +22,11 @@ test: $(READY)
 stress: $(READY)
 	$(BIN)/pytest -m stress tests
 
-# The first two write the tables of the book's page on costs.
+# The first three write the tables of the book's page on costs.
 bench: $(READY)
 	$(BIN)/python benchmarks/cost.py --write
 	$(BIN)/python benchmarks/flow.py --write
+	$(BIN)/python benchmarks/jamming.py --write
 	$(BIN)/python benchmarks/accuracy.py --data digits
 
 # Executes the committed notebooks again, in place, which also writes figures/.

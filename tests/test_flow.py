@@ -1,6 +1,7 @@
 """Gradient flow: closed forms, symmetries of the equation, three integrators of one flow, and how a run ends."""
 
 import math
+from types import SimpleNamespace
 
 import jaxtyping
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from lazyjam import data, steppers
-from lazyjam.flow import CAPPED, FAILED, FITTED, OUT_OF_TIME, OVERSHOOT, RUNNING, gradient_flow
+from lazyjam.flow import CAPPED, FAILED, FITTED, OUT_OF_TIME, OVERSHOOT, RUNNING, gradient_flow, unsatisfied
 from lazyjam.kernels import ntk
 from lazyjam.losses import LOSSES
 from lazyjam.networks import from_function, fully_connected
@@ -266,6 +267,14 @@ def test_quadratic_losses_end_when_their_energy_is_zero():
         last = follow(network, draw(network, 0), split, loss, tensor(1.0))[-1]
         assert last.state.item() == FITTED
         assert LOSSES[loss].value(1 - split.y * last.f).mean().item() <= 1e-20
+
+
+def test_unsatisfied_patterns_of_a_loss_that_falls_for_ever(unchecked):
+    """All Delta > 0 count, unless the largest is zero to 1e-8; a loss that ends at a margin knows no such thing."""
+    delta = tensor([1e-9, -1.0, 0.3, 0.0], [1e-9, -1.0, 1e-8, 0.0], [math.nan, -1.0, -1.0, -1.0], [-1.0] * 4)
+    for loss, expected in (("quadratic_hinge", [2, 0, 1, 0]), ("squared", [2, 0, 1, 0]), ("soft_hinge", [2, 2, 1, 0])):
+        problem = SimpleNamespace(loss=LOSSES[loss])
+        assert unsatisfied(problem, delta).tolist() == expected
 
 
 def test_cross_entropy_never_ends_of_itself():

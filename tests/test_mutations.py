@@ -39,6 +39,14 @@ MUTATIONS = {
         "steppers.py", "slope / (self.alpha[:, None] * len(self.y))", "slope / len(self.y)",
         "test_flow.py::test_ntk_and_mean_field_normalisation_are_one_flow[euler]",
     ),
+    "the sign of Hp": (
+        "hessian.py", "tangent.hessian(run, -alpha * y", "tangent.hessian(run, alpha * y",
+        "test_hessian.py::test_hessian_is_the_second_derivative_of_the_energy[2-tanh]",
+    ),
+    "a descent without the bending of the network": (
+        "minima.py", "matrix = stiff + self._bent", "matrix = stiff + 0 * self._bent",
+        "test_minima.py::test_a_certified_minimum_is_one",
+    ),
     "seed_data tied to seed": (
         "training.py", "setup.d, setup.seed_data,", "setup.d, setup.seed + setup.seed_data,",
         "test_experiment.py::test_seed_data_is_not_tied_to_seed",

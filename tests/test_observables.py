@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from lazyjam import observables
-from lazyjam.flow import CAPPED, FAILED, FITTED
+from lazyjam.flow import CAPPED, FAILED, FITTED, MINIMUM
 from lazyjam.observables import ALWAYS, STANDARD, observable
 from lazyjam.setups import Setup
+from lazyjam.tangents import flatten, unflatten
 from lazyjam.training import train
 
 ONE = Setup(P=24, P_test=70, P_kernel=12, d=5, L=2, h=8, alpha_tilde=2.0)
@@ -128,3 +129,47 @@ def test_an_observable_of_ones_own():
         return torch.stack([trained.w[name].flatten(1).norm(dim=1) for name in trained.w], dim=1)
 
     assert (norms.__name__, norms.version, norms.dims) == ("norms", 3, ("layer",))
+
+
+@pytest.fixture(scope="module")
+def jammed():
+    """Three nets that cannot fit and one that can, by descent."""
+    one = Setup(dataset="random", preprocessing="none", P=50, P_test=20, P_kernel=5, d=4, h=2, L=2, bias=True,
+                activation="softplus5", loss="quadratic_hinge", dynamics="descent", t_max=1000.0, alpha_tilde=1.5)
+    return train([one.replace(seed=seed) for seed in range(3)])
+
+
+def test_numbers_of_a_certified_minimum_are_those_of_automatic_differentiation(jammed):
+    assert jammed.state.tolist().count(MINIMUM) >= 2 and observables.certified(jammed).sum() >= 2
+    N, P, y, x = jammed.setup.N, 50, jammed.data.train.y, jammed.data.train.x
+    for run in (jammed.state == MINIMUM).nonzero()[:, 0].tolist():
+        one = {name: value[run : run + 1] for name, value in jammed.w.items()}
+        at_0 = jammed.network.apply({name: value[run : run + 1] for name, value in jammed.w0.items()}, x)[0]
+        alpha = float(jammed.alpha[run])
+
+        def delta(flat, one=one, at_0=at_0, alpha=alpha):
+            return 1 - y * alpha * (jammed.network.apply(unflatten(flat[None], one), x)[0] - at_0)
+
+        flat = flatten(one)[0]
+        held = delta(flat) > 0
+        J = torch.func.jacrev(delta)(flat)[held]
+        H = torch.func.hessian(lambda v, delta=delta: delta(v).clamp(min=0).square().sum() / (2 * P))(flat)
+        H_0, size = J.T @ J / P, float(H.abs().max())
+        assert int(observables.N_delta(jammed)[run]) == int(held.sum())
+        for found, expected in ((observables.spectrum, H), (observables.spectrum_0, H_0)):
+            values = torch.linalg.eigvalsh(expected)
+            torch.testing.assert_close(found(jammed)[run], values, rtol=1e-6, atol=1e-9 * size)
+        assert observables.spectrum_0(jammed)[run].shape == (N,)
+        bent = torch.linalg.eigvalsh(H - H_0)
+        # eigenvalues that are zero up to the rounding of the difference count for neither
+        sure, unsure = int((bent < -1e-8 * size).sum()), int((bent < 1e-8 * size).sum())
+        assert sure <= int(observables.N_negative(jammed)[run]) <= unsure
+        ratio = float(torch.linalg.norm(H - H_0) / torch.linalg.norm(H_0))
+        assert float(observables.bending_ratio(jammed)[run]) == pytest.approx(ratio, rel=1e-3)
+
+
+def test_what_is_no_minimum_has_no_such_numbers(jammed):
+    fitted = dataclasses.replace(jammed, state=torch.full_like(jammed.state, FITTED))
+    for f in (observables.N_negative, observables.bending_ratio, observables.spectrum, observables.spectrum_0):
+        assert f(fitted).isnan().all() and f(fitted).shape == f(jammed).shape
+    assert not observables.certified(fitted).any()
