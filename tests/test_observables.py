@@ -9,6 +9,7 @@ import torch
 
 from lazyjam import observables
 from lazyjam.flow import CAPPED, FAILED, FITTED, MINIMUM
+from lazyjam.minima import PULL
 from lazyjam.observables import ALWAYS, STANDARD, observable
 from lazyjam.setups import Setup
 from lazyjam.tangents import flatten, unflatten
@@ -164,12 +165,14 @@ def test_numbers_of_a_certified_minimum_are_those_of_automatic_differentiation(j
         # eigenvalues that are zero up to the rounding of the difference count for neither
         sure, unsure = int((bent < -1e-8 * size).sum()), int((bent < 1e-8 * size).sum())
         assert sure <= int(observables.N_negative(jammed)[run]) <= unsure
+        held_by_pull = int(observables.N_unstable(jammed)[run])
+        assert held_by_pull == int((bent < -PULL).sum()) <= int(held.sum())
         ratio = float(torch.linalg.norm(H - H_0) / torch.linalg.norm(H_0))
         assert float(observables.bending_ratio(jammed)[run]) == pytest.approx(ratio, rel=1e-3)
 
 
 def test_what_is_no_minimum_has_no_such_numbers(jammed):
     fitted = dataclasses.replace(jammed, state=torch.full_like(jammed.state, FITTED))
-    for f in (observables.N_negative, observables.bending_ratio, observables.spectrum, observables.spectrum_0):
+    for f in (observables.N_negative, observables.N_unstable, observables.spectrum, observables.spectrum_0):
         assert f(fitted).isnan().all() and f(fitted).shape == f(jammed).shape
     assert not observables.certified(fitted).any()

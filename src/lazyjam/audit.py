@@ -75,15 +75,17 @@ def eligible(cache: Cache) -> list[Kept]:
 
 def strata(runs: list[Kept]) -> dict[str, list[Kept]]:
     """The runs by stratum; a run may be in several."""
-    smallest = {_family(run): math.inf for run in runs}
+    families = {run.key: _families(run) for run in runs}
+    jams = {family for run in runs if not run.fitted for family in families[run.key]}
+    smallest = dict.fromkeys(jams, math.inf)  # where every width fits, none is known to be near jamming
     for run in runs:
-        if run.fitted:
-            smallest[_family(run)] = min(run.setup.h, smallest[_family(run)])
-    jams = {_family(run) for run in runs if not run.fitted}  # where every width fits, none is known to be near jamming
-    far = {run.key: run.setup.h / smallest[_family(run)] if _family(run) in jams else math.inf for run in runs}
+        for family in jams.intersection(families[run.key]) if run.fitted else ():
+            smallest[family] = min(run.setup.h, smallest[family])
+    far = {run.key: min((run.setup.h / smallest[one] for one in families[run.key] if one in jams), default=math.inf)
+           for run in runs}  # fmt: skip
     scales = [run.setup.alpha_tilde for run in runs]
     found = {
-        WIDE: [run for run in runs if run.fitted and far[run.key] > NEAR],
+        WIDE: [run for run in runs if run.fitted and far[run.key] > NEAR and run.setup.dynamics == "flow"],
         NEAR_JAMMING: [run for run in runs if 1 / NEAR <= far[run.key] <= NEAR],
         "smallest alpha_tilde": [run for run in runs if run.setup.alpha_tilde == min(scales)],
         "largest alpha_tilde": [run for run in runs if run.setup.alpha_tilde == max(scales)],
@@ -149,9 +151,12 @@ def compare(run: Kept, stratum: str = "", *, strict: bool) -> Outcome:
     return Outcome(run.key, label, stratum, AGREES if agrees else DISAGREES, float(difference), float(allowed), reason)
 
 
-def _family(run: Kept) -> frozenset:
-    """What runs have in common that differ in width and seed alone."""
-    return frozenset((name, value) for name, value in run.setup.fields.items() if name not in ("h", "seed", "t_max"))
+def _families(run: Kept) -> tuple[frozenset, frozenset]:
+    """What runs have in common that differ in width and seed alone, at the same alpha_tilde or at the same alpha."""
+    others = ("h", "seed", "t_max", "alpha_tilde")
+    rest = [(name, value) for name, value in run.setup.fields.items() if name not in others]
+    scales = {"alpha_tilde": run.setup.alpha_tilde, "alpha": round(run.setup.alpha_tilde / math.sqrt(run.setup.h), 9)}
+    return tuple(frozenset([*rest, scale]) for scale in scales.items())
 
 
 def _label(setup: Setup) -> str:

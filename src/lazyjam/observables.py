@@ -17,6 +17,7 @@ from .hessian import negative
 from .hessian import spectrum_0 as eigenvalues_0
 from .kernels import ntk, relative_change
 from .losses import LOSSES
+from .minima import PULL
 from .setups import Trained
 
 Observable = Callable[[Trained], Tensor]
@@ -111,6 +112,15 @@ def N_negative(trained: Trained) -> Tensor:
 
 
 @observable()
+def N_unstable(trained: Trained) -> Tensor:
+    """The number of eigenvalues of H_p below -PULL at a certified minimum, which is one of U and that pull; else NaN.
+
+    Every one of them must be held by an unsatisfied pattern: N_unstable <= N_delta, exactly (Eq. 13).
+    """
+    return _at_minima(trained, lambda run: (torch.linalg.eigvalsh(trained.hessian(run)[1]) < -PULL).sum())
+
+
+@observable()
 def bending_ratio(trained: Trained) -> Tensor:
     """||H_p|| / ||H_0||, Frobenius norms, at a certified minimum; NaN elsewhere."""
     return _at_minima(trained, lambda run: trained.hessian(run)[1].norm() / trained.hessian(run)[0].norm())
@@ -162,7 +172,8 @@ STANDARD: tuple[Observable, ...] = (
 """What every run of the phase diagram is asked: numbers, which are committed."""
 
 JAMMED: tuple[Observable, ...] = (
-    N_delta, N_delta_at, t_end, capped, certified, train_loss, test_error, rms_output, N_negative, bending_ratio,
+    N_delta, N_delta_at, t_end, capped, certified, train_loss, test_error, rms_output, N_negative, N_unstable,
+    bending_ratio,
 )
 """What a descent to a minimum is asked."""
 
