@@ -85,6 +85,7 @@ def spectrum_at_jamming(ax: Axes, values: np.ndarray, zero: float) -> Axes:
     ax.set(xscale="log", xlim=(8e-6, 1e3), xlabel=r"$\sqrt{\lambda}$ of $H_0$",
            ylabel=r"share per decade (bar: share)")
     ax.set_xticks([2e-5, 1e-4, 1e-2, 1, 1e2], ["0", "$10^{-4}$", "$10^{-2}$", "1", "$10^{2}$"])
+    ax.minorticks_off()
     ax.legend()
     return ax
 
