@@ -65,7 +65,7 @@ RANDOM = Setup(
 
 def test_bisection_finds_what_the_whole_sweep_shows(tmp_path):
     cache, widths, P = Cache(tmp_path), [2, 3, 4, 6, 8], [10, 50]
-    found = bisect_width(RANDOM, cache, h=widths, P=P, seed=range(2), alpha=2.0, how={"progress": False})
+    found = bisect_width(RANDOM, cache, h=widths, P=P, seed=range(2), alpha=2.0, progress=False)
     scale = xr.DataArray(widths, dims="h", coords={"h": widths}) ** 0.5 * 2.0
     axes = dict(h=widths, alpha_tilde=scale, P=P, seed=range(2))
     fits = sweep(RANDOM, [N_delta], cache, progress=False, **axes).N_delta == 0
@@ -83,10 +83,10 @@ def test_bisection_finds_what_the_whole_sweep_shows(tmp_path):
 
 
 def test_the_ends_of_a_bisection_that_finds_nothing(tmp_path):
-    easy = bisect_width(RANDOM, None, h=[6, 8], P=[4], seed=[0], observables=[N_delta], how={"progress": False})
+    easy = bisect_width(RANDOM, None, h=[6, 8], P=[4], seed=[0], observables=[N_delta], progress=False)
     assert np.isnan(easy.h_low.item()) and easy.h_high.item() == 6
     hard = bisect_width(RANDOM.replace(t_max=5.0), None, h=[1, 2], P=[90], seed=[0], observables=[N_delta],
-                        how={"progress": False})  # fmt: skip
+                        progress=False)  # fmt: skip
     assert hard.h_low.item() == 2 and np.isnan(hard.h_high.item())
     assert np.isnan(parameters(RANDOM, hard.h_high).item()) and parameters(RANDOM, hard.h_low).item() == 8 + 4 + 2 + 5
     with pytest.raises(ValueError, match="must ascend, without repeats, got .4, 2"):

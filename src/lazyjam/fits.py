@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, SupportsFloat
 import numpy as np
 from numpy.typing import ArrayLike
 
+ROUNDING = 1e-9  # by so much a point may miss a window that it is meant to be in
 EXACT = 8  # up to so many points all permutations are visited
 
 
@@ -59,7 +60,7 @@ def power_law(
         raise ValueError(f"x must be positive and ascending, got {x.tolist()}.")
     if not low < high:
         raise ValueError(f"a window is (low, high) with low < high, got {window}.")
-    inside = (x >= low) & (x <= high)
+    inside = (x >= low * (1 - ROUNDING)) & (x <= high * (1 + ROUNDING))
     log_x, seen = np.log(x[inside]), y[:, inside]
     slope, error = bootstrap(lambda some: _line(log_x, _log_average(some, log_mean))[0], seen, draws, seed)
     intercept = _line(log_x, _log_average(seen, log_mean))[1]

@@ -163,11 +163,12 @@ def _first_dt(problem: Problem, point: Point, tol: float) -> PerRun:
 def unsatisfied(problem: Problem, delta: Outputs) -> Tensor:
     """N_delta: the number of patterns with Delta > 0. What is not a number is not satisfied.
 
-    A loss that ends by its energy comes near zero and never there: a net with no Delta above 1e-8 counts as fitted,
-    and at U = 1e-20 none is.
+    A loss that ends by its energy comes near zero and never there: a net with no Delta above 1e-8, or above what one
+    pattern can have at that end, counts as fitted.
     """
     counts = (~(delta <= 0)).sum(1)
-    return torch.where(delta.amax(1) <= SLACK, 0, counts) if problem.loss.ends == "energy" else counts
+    slack = max(SLACK, math.sqrt(2 * delta.shape[1] * ENERGY_END))
+    return torch.where(delta.amax(1) <= slack, 0, counts) if problem.loss.ends == "energy" else counts
 
 
 def _end(problem: Problem, f: Outputs) -> tuple[Tensor, Tensor]:

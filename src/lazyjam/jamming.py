@@ -13,9 +13,10 @@ import torch
 import xarray as xr
 
 from .cache import Cache
-from .experiment import sweep
+from .ensembles import HOW
+from .experiment import grid_of, sweep
 from .hessian import bending, negative
-from .observables import JAMMED, STANDARD, Observable
+from .observables import JAMMED, STANDARD, N_delta, Observable
 from .setups import Setup
 from .tangents import stack
 from .training import training_data
@@ -72,34 +73,41 @@ def authors_width(N_delta: xr.DataArray) -> xr.DataArray:
 
 def bisect_width(
     setup: Setup, cache: Cache | None, *, h: Sequence[int], alpha: float = 1.0,
-    observables: Sequence[Observable] = JAMMED, how: dict[str, Any] | None = None, **axes: Iterable,
+    observables: Sequence[Observable] = JAMMED, **axes: Any,
 ) -> xr.Dataset:
     """h* by bisection of the ascending widths h, for every point of the axes (P, seed, ...) on its own.
 
     Training sets of one seed_data are nested, so a net that fits a larger one fits a smaller one too. The output scale
-    alpha is the same for all widths: alpha_tilde = sqrt(h) alpha. `how` goes to `sweep`.
+    alpha is the same for all widths: alpha_tilde = sqrt(h) alpha. What `sweep` takes besides axes goes to it.
 
     Variables: those of the observables for every net that was trained, along the dimension `round`, with h and N, its
-    width and number of parameters; h_low, h_high: the widest that did not fit below the narrowest that did, NaN if
-    there is none. That all narrower nets fail and all wider ones fit is assumed, as in every bisection.
+    width and number of parameters, NaN in a round in which the search was over; h_low, h_high: the widest that did not
+    fit below the narrowest that did, NaN if there is none, and both NaN if a run was broken off. That all narrower nets
+    fail and all wider ones fit is assumed, as in every bisection.
+
+    Raises ValueError, before any work, for widths that do not ascend or are not whole, and for what `sweep` refuses.
     """
-    h = [int(width) for width in h]
-    if h != sorted({*h}) or not h:
-        raise ValueError(f"the widths to bisect must ascend, without repeats, got {h}.")
-    axes = {name: list(values) for name, values in axes.items()}
-    shape = tuple(map(len, axes.values()))
+    how = {name: axes.pop(name) for name in HOW if name in axes}
+    if not len(h) or list(h) != sorted({*h}) or any(width != int(width) for width in h):
+        raise ValueError(f"the widths to bisect are whole numbers and ascend, without repeats, got {list(h)}.")
+    coords = grid_of(setup.replace(h=int(h[-1])), axes)[1]
+    shape = tuple(map(len, coords.values()))
     low, high, rounds = np.full(shape, -1), np.full(shape, len(h)), []
-    widths = np.array(h)
+    widths, lost = np.array(h, dtype=int), np.zeros(shape, dtype=bool)
+    asked = [*dict.fromkeys([*observables, N_delta])]
     for _ in range(math.ceil(math.log2(len(h) + 1))):
         middle = ((low + high) // 2).clip(0, len(h) - 1)
-        there = xr.DataArray(widths[middle], dims=tuple(axes), coords=axes)
-        table = sweep(setup, observables, cache, h=there, alpha_tilde=alpha * np.sqrt(there), **axes, **(how or {}))
-        fits = (table.N_delta == 0).transpose(*axes).values
-        open_ = high - low > 1
-        high, low = np.where(open_ & fits, middle, high), np.where(open_ & ~fits, middle, low)
-        rounds.append(table.assign(h=there, N=there.copy(data=_sizes(setup, there.values))))
+        there = xr.DataArray(widths[middle], dims=tuple(coords), coords=coords)
+        table = sweep(setup, asked, cache, h=there, alpha_tilde=alpha * np.sqrt(there), **coords, **how)
+        count = table.N_delta.transpose(*coords).values
+        searching = (high - low > 1) & ~lost
+        lost = lost | searching & np.isnan(count)
+        high, low = np.where(searching & (count == 0), middle, high), np.where(searching & (count > 0), middle, low)
+        visited = table.assign(h=there, N=there.copy(data=_sizes(setup, there.values))).astype(float)
+        rounds.append(visited.where(xr.DataArray(searching, dims=tuple(coords), coords=coords)))
     ends = {"h_low": np.r_[widths, np.nan][low], "h_high": np.r_[widths, np.nan][high]}
-    return xr.concat(rounds, "round").assign({name: (tuple(axes), values) for name, values in ends.items()})
+    ends = {name: (tuple(coords), np.where(lost, np.nan, values)) for name, values in ends.items()}
+    return xr.concat(rounds, "round").assign(ends)
 
 
 def signs_at_start(setup: Setup, *, activation: Sequence[str], seed: Iterable[int]) -> xr.Dataset:

@@ -20,7 +20,10 @@ from .types import Flat
 PULL = 1e-6  # of the polish, small against the curvature of the landscape
 TRUST = 0.03  # by how much a margin may end elsewhere than where the linearised network puts it
 ROUNDS = 12  # of guessing which patterns will be unsatisfied at the end of a step
-CONVERGED = 1e-8  # norm of the gradient at which a minimum is one
+CONVERGED = 1e-8  # norm of the gradient, with the pull, at which a descent has arrived
+BALANCED = 1e-4  # of what the unsatisfied patterns exert, the force that may be left at a minimum
+STILL = 0.01  # relative change of U from one arrival to the next at which it is a minimum
+FREE = 100  # steps without a pull from one arrival to the next
 ROUNDING = 1e-14  # relative to U: by so much a step may raise it
 SMALLEST = 1e-15  # a step of this size dt cannot go on
 
@@ -51,11 +54,11 @@ def descent(problem: Problem, w: Flat, *, pull: float = 0.0) -> Iterator[Valley]
     problem: of one run, with the quadratic hinge. w: (1, N). pull: strength of a weight decay towards the first w,
     pull |w - w_0|^2 / 2 (footnote 8 of the review): it makes a minimum of a valley that leads to infinity.
     """
-    y, P, start = problem.y, len(problem.y), w
+    y, start = problem.y, w
 
     def energy(point: Point) -> tuple[float, Tensor]:
         delta = 1 - y * point.f
-        return float(delta.clamp(min=0).square().sum() / (2 * P) + pull * (point.w - start).square().sum() / 2), delta
+        return float(_energy(problem, delta) + pull * (point.w - start).square().sum() / 2), delta
 
     dt, point = 1.0, problem.at(w)
     U, delta = energy(point)
@@ -80,8 +83,9 @@ def descent(problem: Problem, w: Flat, *, pull: float = 0.0) -> Iterator[Valley]
 class Minimum(NamedTuple):
     """The end of a descent: w (1, N), FITTED, MINIMUM or OUT_OF_TIME, steps tried, N_delta at the counts asked for.
 
-    MINIMUM: the gradient of U + PULL |w - w_1|^2 / 2 is below CONVERGED and its Hessian is positive, w_1 where the
-    descent without a pull was left.
+    MINIMUM: the descent arrived twice, under a PULL towards where it was before, and U changed by less than STILL from
+    one arrival to the next; no direction leads down faster than the pull holds, and the force that is left, |grad U|,
+    is below BALANCED of what the unsatisfied patterns exert, the root of sum Delta^2 |grad Delta|^2 over P.
     """
 
     w: Flat
@@ -133,8 +137,8 @@ class _Model:
             more = alpha * problem.y[changed, None] * tangent.jacobian(0, changed)
             stiff = stiff + (sign[:, None] * more).T @ more / P
             push = push + more.T @ (sign * self._delta[0, changed]) / P
-            J, rows = torch.cat([J, more]), torch.cat([rows, changed])
-            guess = found
+            fresh = ~torch.isin(changed, rows)  # others have been here before
+            J, rows, guess = torch.cat([J, more[fresh]]), torch.cat([rows, changed[fresh]]), found
         kept = guess[rows]
         return _Step(dw, delta, factor, J[kept], rows[kept])
 
@@ -151,9 +155,9 @@ def _lower(problem: Problem, w: Flat, step: _Step, energy) -> tuple[Point, tuple
 
 
 def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -> Minimum:
-    """Descend from w, (1, N), for so many steps, or to U <= 1e-20. What is jammed then is polished for as many again.
+    """Descend from w, (1, N), for so many steps, or to U <= 1e-20. What is jammed then is polished for twice as many.
 
-    counts: ascending numbers of steps after which N_delta is recorded.
+    counts: ascending numbers of steps, at most `steps`, after which N_delta is recorded.
     """
     seen = [w.new_zeros(0, dtype=torch.long)]
     for taken, here in enumerate(islice(descent(problem, w), steps), 1):
@@ -162,18 +166,36 @@ def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -
             seen.append(unsatisfied(problem, here.delta))
         if fitted:
             return Minimum(here.w, FITTED, taken, torch.cat(seen))
-    seen += [unsatisfied(problem, here.delta)] * (len(counts) + 1 - len(seen))
-    state = OUT_OF_TIME
-    for polished in islice(descent(problem, here.w, pull=PULL), steps):
-        here, taken = polished, taken + 1
-        if here.gradient <= CONVERGED and _is_stable(problem, here):
-            state = MINIMUM
-            break
-    return Minimum(here.w, state, taken, torch.cat(seen))
+    at = torch.cat(seen + [unsatisfied(problem, here.delta)] * (len(counts) + 1 - len(seen)))
+    before = math.inf
+    while taken < 3 * steps:
+        held = descent(problem, here.w, pull=PULL)
+        for here in islice(held, 3 * steps - taken):
+            taken += 1
+            if here.gradient <= CONVERGED:
+                break
+        U, w = float(_energy(problem, here.delta)), here.w
+        if here.gradient <= CONVERGED and abs(before - U) < STILL * U and _is_minimum(problem, here):
+            return Minimum(w, MINIMUM, taken, at)
+        before = U
+        for here in islice(descent(problem, w), min(FREE, 3 * steps - taken)):
+            taken += 1
+            if here.U <= ENERGY_END:
+                return Minimum(here.w, FITTED, taken, at)
+    return Minimum(here.w, OUT_OF_TIME, taken, at)
 
 
-def _is_stable(problem: Problem, here: Valley) -> bool:
-    """Whether no direction leads down from where the pull holds."""
-    H = sum(hessian(problem.at(here.w).tangent, problem.y, here.delta, problem.alpha[0]))
+def _energy(problem: Problem, delta: Tensor) -> Tensor:
+    return delta.clamp(min=0).square().sum() / (2 * len(problem.y))
+
+
+def _is_minimum(problem: Problem, here: Valley) -> bool:
+    """Whether the forces balance, and no direction leads down from where the pull holds."""
+    tangent, alpha = problem.at(here.w).tangent, problem.alpha[0]
+    touching = contacts(tangent, problem.y, here.delta, alpha)
+    forces = touching.delta[:, None] * touching.jacobian
+    if forces.sum(0).norm() > BALANCED * forces.norm():
+        return False
+    H = sum(hessian(tangent, problem.y, here.delta, alpha))
     H.diagonal().add_(PULL)
     return not bool(torch.linalg.cholesky_ex(H).info)

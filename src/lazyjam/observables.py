@@ -54,7 +54,8 @@ def N_delta(trained: Trained) -> Tensor:
 
 @observable(dims=("budget",))
 def N_delta_at(trained: Trained) -> Tensor:
-    """N_delta when 1/100, 1/10 and all of t_max had passed; a run that ended before counts as it ended.
+    """N_delta when 1/100, 1/10 and all of t_max had passed; a run that ended before counts as it ended. A descent is
+    polished after that.
 
     NaN for a run that was broken off.
     """
@@ -63,7 +64,7 @@ def N_delta_at(trained: Trained) -> Tensor:
 
 @observable()
 def t_end(trained: Trained) -> Tensor:
-    """Flow time at the end: the fit time of a run that was fitted."""
+    """Flow time at the end: the fit time of a run that was fitted. The number of steps, where there is no flow."""
     return trained.t
 
 
@@ -128,9 +129,17 @@ def bending_ratio(trained: Trained) -> Tensor:
 
 @observable(dims=("mode",))
 def spectrum_0(trained: Trained) -> Tensor:
-    """The eigenvalues of H_0, ascending, at a certified minimum; NaN elsewhere."""
-    P, N = trained.setup.P, trained.setup.N
-    return _at_minima(trained, lambda run: eigenvalues_0(trained.contacts(run).jacobian, P), N)
+    """The eigenvalues of H_0, ascending, at a certified minimum; NaN elsewhere.
+
+    The combination sum Delta grad Delta, which would be zero but for the pull, is taken out: it is one zero more.
+    """
+
+    def values(run: int) -> Tensor:
+        touching = trained.contacts(run)
+        d, J = touching.delta / touching.delta.norm(), touching.jacobian
+        return eigenvalues_0(J - d[:, None] * (d @ J), trained.setup.P)
+
+    return _at_minima(trained, values, trained.setup.N)
 
 
 @observable(dims=("mode",))

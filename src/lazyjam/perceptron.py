@@ -34,14 +34,21 @@ def jam(N: int, P: int, seed: int) -> Jammed:
     if not P > 2 * N > 0:
         raise ValueError(f"a perceptron of N = {N} weights jams below kappa = 0 if P > {2 * N}, got {P}.")
     rng = np.random.Generator(np.random.PCG64(seed))
-    x, w, kappa = rng.standard_normal((P, N)), rng.standard_normal(N), 0.0
+    x, w, kappa, step = rng.standard_normal((P, N)), rng.standard_normal(N), 0.0, 0.0
     while True:
         w = _minimum(x, w, kappa)
         delta = kappa - x @ w / np.sqrt(N)
         U = (np.maximum(delta, 0) ** 2).sum() / 2
-        if U / P < TOUCH:
+        if U == 0 and step == 0:
+            raise ValueError(f"{P} patterns of seed {seed} can be separated by {N} weights: take more patterns.")
+        if 0 < U / P < TOUCH:
             return Jammed(kappa, w, delta)
-        kappa -= 0.5 * np.sqrt(2 * U / (delta > 0).sum())
+        if U == 0:  # too far: half of the step back
+            step /= 2
+            kappa += step
+        else:
+            step = 0.5 * np.sqrt(2 * U / (delta > 0).sum())
+            kappa -= step
 
 
 def _minimum(x: NDArray, start: NDArray, kappa: float) -> NDArray:

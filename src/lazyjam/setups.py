@@ -152,8 +152,14 @@ class Trained:
 
     def hessian(self, run: int) -> tuple[Tensor, Tensor]:
         """H_0 and H_p of one run on the training set, if the loss is the quadratic hinge (Eq. 12)."""
-        y = self.data.train.y
-        return hessian(self.tangent, y, 1 - y * self.f_train, self.alpha[run], run)
+        if run not in self._hessians:
+            y = self.data.train.y
+            self._hessians[run] = hessian(self.tangent, y, 1 - y * self.f_train, self.alpha[run], run)
+        return self._hessians[run]
+
+    @cached_property
+    def _hessians(self) -> dict[int, tuple[Tensor, Tensor]]:
+        return {}
 
     def contacts(self, run: int) -> Contacts:
         """The unsatisfied patterns of one run."""

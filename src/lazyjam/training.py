@@ -48,17 +48,20 @@ def train(
     max_gradients: int = MAX_GRADIENTS,
     init: Callable[[Params], Params] | None = None,
 ) -> Trained:
-    """Train a batch of runs that differ in alpha_tilde, t_max and seed alone, by gradient flow.
+    """Train a batch of runs that differ in alpha_tilde, t_max and seed alone.
 
-    method: a name in METHODS (None: `default_method`), tol: its tolerance. These are how, not what: they are recorded
-    with the result but are no part of its key. init: what to make of the weights that a run drew before it starts, e.g.
-    disturb them. Raises ValueError for setups that do not fit in one batch.
+    method: a name in METHODS (None: `default_method`), tol: its tolerance, max_gradients: all of a gradient flow. These
+    are how, not what: they are recorded with the result but are no part of its key. init: what to make of the weights
+    that a run drew before it starts, e.g. disturb them. Raises ValueError for setups that do not fit in one batch, and
+    for a method where there is no flow.
     """
     if not setups:
         raise ValueError("a batch needs at least one setup, got none.")
     first = setups[0]
     if any(_batch_of(setup) != _batch_of(first) for setup in setups):
         raise ValueError("the setups of a batch may differ in alpha_tilde, t_max and seed alone.")
+    if first.dynamics != "flow" and method not in (None, first.dynamics):
+        raise ValueError(f"{first.dynamics!r} is no flow and has no other method, got {method!r}.")
     device = checked_device(device)
     data = training_data(first)
     data = datasets.Data(*(datasets.Split(*(part.to(device) for part in split)) for split in data[:3]), data.checksum)
