@@ -83,3 +83,8 @@ def test_flow_and_descent_agree_where_the_landscape_is_convex():
     down = train([lazy.replace(dynamics="descent", t_max=200.0)])
     assert flow.N_delta.tolist() == down.N_delta.tolist() == [0]
     assert flow.state.tolist() == down.state.tolist() == [FITTED]
+
+
+def test_what_is_no_flow_has_no_method():
+    with pytest.raises(ValueError, match="'adam' is no flow and has no other method, got 'euler'"):
+        train([SMALL], method="euler")

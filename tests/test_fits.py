@@ -197,3 +197,9 @@ def test_what_does_not_vary_has_no_correlation():
     assert np.isnan(spearman([1, 2, 3], [1, np.nan, 2])).all()
     with pytest.raises(ValueError, match="needs x .* and y"):
         spearman([1, 2, 3], [1, 2])
+
+
+def test_a_point_at_the_end_of_a_window_is_in_it_whatever_the_rounding():
+    x = np.array([1.0, 2.0, 520 / 400 - 1 + 3])  # 3.3000000000000003
+    assert power_law(x, x[None] ** 2, (1.0, 3.3)).n_points == 3
+    assert power_law(x, x[None] ** 2, (1.0, 3.29)).n_points == 2

@@ -69,7 +69,11 @@ def test_bisection_finds_what_the_whole_sweep_shows(tmp_path):
     scale = xr.DataArray(widths, dims="h", coords={"h": widths}) ** 0.5 * 2.0
     axes = dict(h=widths, alpha_tilde=scale, P=P, seed=range(2))
     fits = sweep(RANDOM, [N_delta], cache, progress=False, **axes).N_delta == 0
-    assert found.sizes["round"] == 3 and found.h.isin(widths).all()
+    assert found.sizes["round"] == 3 and set(found.h.values.ravel()[found.h.notnull().values.ravel()]) <= {*widths}
+    for p in P:  # no width is visited twice
+        for seed in range(2):
+            visited = found.h.sel(P=p, seed=seed).dropna("round").values
+            assert len({*visited}) == len(visited) >= 2
     for p in P:
         for seed in range(2):
             low, high = (int(found[name].sel(P=p, seed=seed).fillna(-1)) for name in ("h_low", "h_high"))
@@ -78,7 +82,7 @@ def test_bisection_finds_what_the_whole_sweep_shows(tmp_path):
             assert low == -1 or not bool(fits.sel(h=low, P=p, seed=seed))
             assert high == -1 or bool(fits.sel(h=high, P=p, seed=seed))
             assert (low, high) != (-1, -1)
-    assert (found.N == parameters(RANDOM, found.h)).all()
+    assert found.N.equals(parameters(RANDOM, found.h))
     assert found.h_high.sel(P=10).mean() < found.h_high.sel(P=50).fillna(99).mean()
 
 
@@ -89,8 +93,16 @@ def test_the_ends_of_a_bisection_that_finds_nothing(tmp_path):
                         progress=False)  # fmt: skip
     assert hard.h_low.item() == 2 and np.isnan(hard.h_high.item())
     assert np.isnan(parameters(RANDOM, hard.h_high).item()) and parameters(RANDOM, hard.h_low).item() == 8 + 4 + 2 + 5
-    with pytest.raises(ValueError, match="must ascend, without repeats, got .4, 2"):
+    with pytest.raises(ValueError, match="whole numbers and ascend, without repeats, got .4, 2"):
         bisect_width(RANDOM, None, h=[4, 2], P=[4], seed=[0])
+    with pytest.raises(ValueError, match="an axis is a list of values, got P = 4"):
+        bisect_width(RANDOM, None, h=[2, 4], P=4)
+
+
+def test_a_run_that_was_broken_off_decides_no_bisection():
+    hard = RANDOM.replace(dynamics="flow", t_max=1e6, P=50)
+    found = bisect_width(hard, None, h=[2, 3, 4], seed=[0, 1], observables=[], max_gradients=200, progress=False)
+    assert found.N_delta.isel(round=0).isnull().all() and found.h_low.isnull().all() and found.h_high.isnull().all()
 
 
 def test_signs_at_the_start():

@@ -28,6 +28,11 @@ def test_a_perceptron_with_too_few_patterns_is_refused():
         jam(10, 20, 0)
 
 
+def test_patterns_that_can_be_separated_do_not_jam():
+    with pytest.raises(ValueError, match="3 patterns of seed 8 can be separated by 1 weights"):
+        jam(1, 3, 8)
+
+
 def test_the_largest_margin_is_that_of_a_support_vector_machine():
     N, P = 60, 80
     rng = np.random.Generator(np.random.PCG64(3))
