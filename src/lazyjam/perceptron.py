@@ -100,4 +100,4 @@ def regression_norm(N: int, P: int, seed: int) -> float:
     """|w|: the norm of the least solution of x w = y, for P < N random patterns with labels +-1, over sqrt(P)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     x, y = rng.standard_normal((P, N)), np.where(np.arange(P) % 2 == 0, 1.0, -1.0)
-    return float(np.linalg.norm(np.linalg.lstsq(x, y, rcond=None)[0]) / np.sqrt(P))
+    return float(np.sqrt(y @ np.linalg.solve(x @ x.T, y) / P))
