@@ -31,7 +31,7 @@ def satisfiable(ax: Axes, N_star: xr.DataArray, table: xr.Dataset) -> Axes:
     ax.fill_between(P, middle, 1e5, color=FITS, lw=0)
     spread = P[:, None] * np.exp(np.linspace(-0.07, 0.07, N_star.sizes["seed"]))
     for fitted in (True, False):
-        shown = (table.N_delta == 0) == fitted
+        shown = table.N_delta.notnull() & ((table.N_delta == 0) == fitted)
         x = np.broadcast_to(spread, table.N.transpose("round", "P", "seed").shape)
         y = table.N.transpose("round", "P", "seed").values
         mask = shown.transpose("round", "P", "seed").values
@@ -131,7 +131,10 @@ def two_divergences(ax: Axes, classified: tuple, interpolated: tuple, margins: n
     ax.plot(classified[0], 1 / margins / last, color="0.6", ls="--", lw=1, label="Gardner")
     ax.set(xscale="log", yscale="log", xlabel="distance $(N-N^*)/N^*$", ylabel="norm, over its last",
            title="two divergences")
-    ax.legend()
+    ax.minorticks_off()
+    ax.set_xticks([0.02, 0.05, 0.1, 0.2, 0.4], ["0.02", "0.05", "0.1", "0.2", "0.4"])
+    ax.set_yticks([1, 2, 4], ["1", "2", "4"])
+    ax.legend(fontsize=8)
     return ax
 
 
