@@ -1,6 +1,6 @@
 """The way to zero loss near jamming: a descent with second derivatives, Adam, and gradient flow by Euler's method.
 
-    python benchmarks/jamming.py           # about ten minutes of one core
+    python benchmarks/jamming.py           # about four minutes of one core
     python benchmarks/jamming.py --quick   # the smallest problem alone
     python benchmarks/jamming.py --write   # also writes the table of the book's page
 
@@ -28,7 +28,7 @@ from lazyjam.steppers import Problem
 from lazyjam.tangents import flatten, stack
 from lazyjam.training import keep_memory, training_data
 
-PATIENCE = 10
+PATIENCE = 3
 PROBLEMS = (("random", 6, 340), ("random", 9, 640), ("teacher", 19, 3000))  # labels, width and number of patterns
 
 
