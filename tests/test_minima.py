@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from lazyjam.flow import FITTED, MINIMUM, OUT_OF_TIME
 from lazyjam.hessian import contacts, hessian
 from lazyjam.losses import LOSSES
-from lazyjam.minima import BALANCED, CONVERGED, PULL, STILL, _Model, descent, minimum
+from lazyjam.minima import BALANCED, CONVERGED, PATIENCE, PULL, STILL, _Model, descent, minimum
 from lazyjam.networks import from_function, fully_connected
 from lazyjam.steppers import Problem
 from lazyjam.tangents import flatten, stack, unflatten
@@ -93,7 +93,7 @@ def test_a_certified_minimum_is_one():
 def test_a_descent_that_is_cut_short_says_so():
     task, w = problem(fully_connected(4, 3, 3, "softplus5", bias=True), 200, 4)
     found = minimum(task, w, 5, [1, 2, 5])
-    assert found.state == OUT_OF_TIME and found.steps == 15
+    assert found.state == OUT_OF_TIME and found.steps == 5 * PATIENCE
     assert float(energy(task, found.w[0])) > 0 and len(found.N_delta_at) == 3
 
 

@@ -24,6 +24,7 @@ CONVERGED = 1e-8  # norm of the gradient, with the pull, at which a descent has 
 BALANCED = 1e-4  # of what the unsatisfied patterns exert, the force that may be left at a minimum
 STILL = 0.01  # relative change of U from one arrival to the next at which it is a minimum
 FREE = 100  # steps without a pull from one arrival to the next
+PATIENCE = 6  # times the steps asked for, after which what has not arrived has not converged
 ROUNDING = 1e-14  # relative to U: by so much a step may raise it
 SMALLEST = 1e-15  # a step of this size dt cannot go on
 
@@ -155,7 +156,8 @@ def _lower(problem: Problem, w: Flat, step: _Step, energy) -> tuple[Point, tuple
 
 
 def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -> Minimum:
-    """Descend from w, (1, N), for so many steps, or to U <= 1e-20. What is jammed then is polished for twice as many.
+    """Descend from w, (1, N), for so many steps, or to U <= 1e-20. What is jammed then is polished, until PATIENCE times as many
+    are made.
 
     counts: ascending numbers of steps, at most `steps`, after which N_delta is recorded.
     """
@@ -168,9 +170,9 @@ def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -
             return Minimum(here.w, FITTED, taken, torch.cat(seen))
     at = torch.cat(seen + [unsatisfied(problem, here.delta)] * (len(counts) + 1 - len(seen)))
     before = math.inf
-    while taken < 3 * steps:
+    while taken < PATIENCE * steps:
         held = descent(problem, here.w, pull=PULL)
-        for here in islice(held, 3 * steps - taken):
+        for here in islice(held, PATIENCE * steps - taken):
             taken += 1
             if here.gradient <= CONVERGED:
                 break
@@ -178,7 +180,7 @@ def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -
         if here.gradient <= CONVERGED and abs(before - U) < STILL * U and _is_minimum(problem, here):
             return Minimum(w, MINIMUM, taken, at)
         before = U
-        for here in islice(descent(problem, w), min(FREE, 3 * steps - taken)):
+        for here in islice(descent(problem, w), min(FREE, PATIENCE * steps - taken)):
             taken += 1
             if here.U <= ENERGY_END:
                 return Minimum(here.w, FITTED, taken, at)
