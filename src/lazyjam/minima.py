@@ -156,8 +156,8 @@ def _lower(problem: Problem, w: Flat, step: _Step, energy) -> tuple[Point, tuple
 
 
 def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -> Minimum:
-    """Descend from w, (1, N), for so many steps, or to U <= 1e-20. What is jammed then is polished, until PATIENCE times as many
-    are made.
+    """Descend from w, (1, N), for so many steps, or to U <= 1e-20. What is jammed then is polished, and not converged
+    if PATIENCE times as many steps do not suffice.
 
     counts: ascending numbers of steps, at most `steps`, after which N_delta is recorded.
     """

@@ -39,7 +39,7 @@ def satisfiable(ax: Axes, N_star: xr.DataArray, table: xr.Dataset) -> Axes:
         ax.plot(x[mask], y[mask], ls="", marker="o", ms=3, mec=LAZY, mew=0.6, mfc=face, alpha=0.8,
                 label="loss reaches zero" if fitted else "it does not")
     ax.set(xscale="log", yscale="log", xlabel="patterns $P$", ylabel="parameters $N$",
-           xlim=(P[0] / 1.3, P[-1] * 1.3), ylim=(20, 6e3))
+           xlim=(P[0] / 1.3, P[-1] * 1.3), ylim=(3, 6e3))
     return ax
 
 
