@@ -12,7 +12,7 @@ import pytest
 import torch
 import xarray as xr
 
-from lazyjam import experiment, jamming, training
+from lazyjam import dynamics, experiment, jamming, training
 from lazyjam.cache import Cache, Record
 from lazyjam.cache import key as key_of
 from lazyjam.experiment import missing, sweep
@@ -370,8 +370,8 @@ def test_which_method_is_the_default(alpha_tilde, h, method):
 
 def test_euler_starts_with_the_step_of_the_authors(monkeypatch):
     """dt = 1 in the units of their code is alpha_tilde / h in ours."""
-    really, seen = training.gradient_flow, []
-    monkeypatch.setattr(training, "gradient_flow", lambda *a, **k: seen.append(k["first_dt"]) or really(*a, **k))
+    really, seen = dynamics.gradient_flow, []
+    monkeypatch.setattr(dynamics, "gradient_flow", lambda *a, **k: seen.append(k["first_dt"]) or really(*a, **k))
     train([BASE], method="euler")
     assert seen[0].tolist() == [BASE.alpha_tilde / BASE.h]
 

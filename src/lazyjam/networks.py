@@ -67,7 +67,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "swish10": Activation(_swish, _swish_bend),
     # softplus(5 u) / 5: Figs 9 and 10
     "softplus5": Activation(lambda u: (F.softplus(u, beta=5, threshold=200), torch.sigmoid(5 * u)), _softplus_bend),
-    "relu": Activation(lambda u: (u.clamp(min=0), (u > 0).to(u.dtype)), torch.zeros_like),
+    "relu": Activation(lambda u: (F.relu(u), (u > 0).to(u.dtype)), torch.zeros_like),
     "tanh": Activation(_tanh, _tanh_bend),
 }
 
