@@ -103,8 +103,8 @@ def test_the_wide_step_reaches_as_deep_as_many_small_ones():
     walk = list(islice(descent(task, w), 40))
     H = 1e-6 * task.x.T @ task.x / 40
     best = torch.linalg.solve(H, 1e-3 * task.x.T @ task.y / 40)
-    if bool((1 - 1e-3 * task.y * (task.x @ best) > 0).all()):
-        torch.testing.assert_close(walk[-1].w[0], best, rtol=1e-4, atol=1e-4)
+    assert (1 - 1e-3 * task.y * (task.x @ best) > 0).all()
+    torch.testing.assert_close(walk[-1].w[0], best, rtol=1e-4, atol=1e-4)
 
 
 def test_a_pattern_that_comes_and_goes_within_a_step_counts_once():
