@@ -23,6 +23,8 @@ from .spelling import nearest
 from .tangents import Tangent
 from .types import Inputs, Outputs, Params, PerRun
 
+AT_ONCE = 1000  # test points: what a layer makes of more does not stay in the cache of a core
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -148,7 +150,8 @@ class Trained:
 
     def predictor(self, x: Inputs) -> Outputs:
         """f(x) = alpha (f_tilde(w, x) - f_tilde(w_0, x)) (Eq. 8)."""
-        return self.alpha[:, None] * (self.network.apply(self.w, x) - self.network.apply(self.w0, x))
+        parts = [self.network.apply(self.w, part) - self.network.apply(self.w0, part) for part in x.split(AT_ONCE)]
+        return self.alpha[:, None] * torch.cat(parts, dim=1)
 
     def hessian(self, run: int) -> tuple[Tensor, Tensor]:
         """H_0 and H_p of one run on the training set, if the loss is the quadratic hinge (Eq. 12)."""
