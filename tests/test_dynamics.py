@@ -7,6 +7,7 @@ import torch
 
 from lazyjam import dynamics
 from lazyjam.flow import FITTED, MINIMUM, OUT_OF_TIME
+from lazyjam.kernels import ntk
 from lazyjam.setups import Setup
 from lazyjam.training import train
 
@@ -88,3 +89,83 @@ def test_flow_and_descent_agree_where_the_landscape_is_convex():
 def test_what_is_no_flow_has_no_method():
     with pytest.raises(ValueError, match="'adam' is no flow and has no other method, got 'euler'"):
         train([SMALL], method="euler")
+
+
+# weight decay and stochastic gradient descent ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["euler", "rkc", "implicit"])
+def test_a_lazy_flow_with_decay_is_the_linear_one(method):
+    """For the squared loss and a frozen kernel f' = (Theta / P) (y - f) - decay f, which is solved exactly."""
+    setup = SMALL.replace(dynamics="flow", loss="squared", alpha_tilde=1e5, h=30, P=12, t_max=7.0, decay=0.05)
+    end = train([setup.replace(seed=seed) for seed in (0, 1)], method=method, tol=0.1 if method == "euler" else 1e-4)
+    K = ntk(end.network, end.w0, end.data.train.x) / setup.P
+    y = end.data.train.y
+    for run in range(2):
+        A = K[run] + 0.05 * torch.eye(setup.P, dtype=K.dtype)
+        rest = torch.linalg.solve(A, K[run] @ y)
+        exact = rest - torch.linalg.matrix_exp(-7.0 * A) @ rest
+        assert float((end.f_train[run] - exact).abs().max()) < 2e-3
+    assert float((end.f_train - exact).abs().max()) > 2e-3  # another run is another flow
+
+
+def test_a_descent_with_decay_ends_where_both_forces_balance():
+    setup = SMALL.replace(dynamics="descent", P=60, decay=1e-3, t_max=300.0, alpha_tilde=3.0)
+    end = train([setup.replace(seed=seed) for seed in range(3)])
+    assert end.state.tolist() == [MINIMUM] * 3
+    assert end.N_delta_at.shape == (3, 3)
+    alpha, y = 3.0 / setup.h**0.5, end.data.train.y
+    for run in range(3):
+        w0, w = ({name: value[run : run + 1] for name, value in ws.items()} for ws in (end.w0, end.w))
+        start = end.network.apply(w0, end.data.train.x)
+
+        def total(w, w0=w0, start=start):
+            U = (1 - y * alpha * (end.network.apply(w, end.data.train.x) - start)).clamp(min=0).square().mean() / 2
+            away = sum((w[name] - w0[name]).square().sum() for name in w)
+            return U / alpha**2 + 1e-3 * away / 2
+
+        gradient = torch.func.grad(total)(w)
+        assert max(float(g.abs().max()) for g in gradient.values()) < 1e-7
+    free = train([setup.replace(decay=0.0)])
+    assert float(free.f_train.square().mean()) > float(end.f_train[0].square().mean())
+
+
+def test_sgd_with_the_whole_set_is_gradient_descent():
+    setup = SMALL.replace(dynamics="sgd", t_max=50.0, batch=40, rate=0.5, decay=0.01)
+    end = train([setup])
+    w = {name: value.clone() for name, value in end.w0.items()}
+    y, alpha, start = end.data.train.y, 1.0, end.network.apply(end.w0, end.data.train.x)
+
+    def U(w):
+        return (1 - y * alpha * (end.network.apply(w, end.data.train.x) - start)).clamp(min=0).square().mean() / 2
+
+    for _ in range(50):
+        gradient = torch.func.grad(U)(w)
+        w = {name: w[name] - 0.5 * (gradient[name] + 0.01 * (w[name] - end.w0[name])) for name in w}
+    torch.testing.assert_close(end.f_train, end.network.apply(w, end.data.train.x) - start, rtol=1e-8, atol=1e-8)
+    assert end.t.tolist() == [50] and end.state.tolist() == [OUT_OF_TIME]
+
+
+def test_sgd_makes_whole_epochs_of_its_own_batches():
+    """Every run draws its own batches, alone or not, and a run that fits stops."""
+    setups = [SMALL.replace(dynamics="sgd", t_max=205.0, batch=7, rate=0.1, seed=seed) for seed in (0, 1)]
+    both, alone = train(setups), train(setups[1:])
+    assert torch.equal(both.f_train[1:], alone.f_train) and both.t.tolist() == [205, 205]
+    easy = train([setups[0].replace(P=6, batch=2, h=16, alpha_tilde=4.0, t_max=5e4)])
+    assert easy.state.tolist() == [FITTED] and float(easy.t) % 3 == 0 and int(easy.N_delta_at[0, 2]) == 0
+    assert (easy.data.train.y * easy.f_train >= 1 - 1e-8).all()
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (dict(dynamics="sgd"), "sgd needs a batch of 1 to P = 40 patterns and a positive rate, got 0 and 0.0"),
+        (dict(dynamics="sgd", batch=41, rate=0.1), "got 41 and 0.1"),
+        (dict(batch=4), "belong to 'sgd', got 4"),
+        (dict(decay=-1.0), "decay must be zero or positive"),
+        (dict(decay=math.inf), "decay must be zero or positive"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        SMALL.replace(**change)

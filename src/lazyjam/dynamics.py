@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from .flow import FAILED, FITTED, OUT_OF_TIME, gradient_flow, unsatisfied
 from .losses import LOSSES
@@ -19,6 +19,38 @@ from .types import Flat, Inputs, Labels, Outputs, Params, PerRun
 
 BUDGETS = (0.01, 0.1, 1.0)
 """Fractions of t_max at which N_delta is recorded: 3, 30 and 300 tau of the phase diagram."""
+
+
+class Start(NamedTuple):
+    """A batch of runs before it is trained, and how: the fields of Setup of these names.
+
+    data: inputs (P, d) and labels (P,). alpha, t_max: (R,). generators: of every run, after its weights were drawn.
+    """
+
+    network: Network
+    w0: Params
+    data: tuple[Inputs, Labels]
+    loss: str
+    alpha: PerRun
+    t_max: PerRun
+    decay: float
+    batch: int
+    rate: float
+    generators: Sequence[Generator]
+
+    @property
+    def problem(self) -> Problem:
+        """The batch as what a step is made on."""
+        x, y = self.data
+        start = flatten(self.w0) if self.decay else None
+        f_tilde_0 = self.network.apply(self.w0, x)
+        return Problem(self.network, self.w0, x, y, LOSSES[self.loss], self.alpha, f_tilde_0, self.decay, start)
+
+    def alone(self, run: int) -> Start:
+        """One of the runs."""
+        one = {name: value[run : run + 1] for name, value in self.w0.items()}
+        alpha, t_max = self.alpha[run : run + 1], self.t_max[run : run + 1]
+        return self._replace(w0=one, alpha=alpha, t_max=t_max, generators=self.generators[run : run + 1])
 
 
 class End(NamedTuple):
@@ -34,47 +66,41 @@ class End(NamedTuple):
     factorisations: Tensor
 
 
-def flow(
-    network: Network, w0: Params, data: tuple[Inputs, Labels], loss: str, alpha: PerRun, t_max: PerRun, **how: Any
-) -> End:
+def flow(start: Start, **how: Any) -> End:
     """Gradient flow: see `flow.gradient_flow`, which takes `how`."""
-    budgets = t_max[:, None] * torch.tensor(BUDGETS, dtype=torch.float64, device=alpha.device)
-    counts = torch.full(budgets.shape, -1, dtype=torch.long, device=alpha.device)
-    for now in gradient_flow(network, w0, data, loss, alpha, t_max=t_max, landmarks=budgets[:, :-1], **how):
+    budgets = start.t_max[:, None] * torch.tensor(BUDGETS, dtype=torch.float64, device=start.alpha.device)
+    counts = torch.full(budgets.shape, -1, dtype=torch.long, device=start.alpha.device)
+    how = dict(t_max=start.t_max, landmarks=budgets[:, :-1], decay=start.decay, **how)
+    for now in gradient_flow(start.network, start.w0, start.data, start.loss, start.alpha, **how):
         passed = (now.t[:, None] >= budgets) & (counts < 0)
         counts = torch.where(passed, now.N_delta[:, None], counts)
     counts = torch.where(counts < 0, now.N_delta[:, None], counts)
     return End(now.t, now.w, now.f, now.state, now.N_delta, counts, now.gradients, now.factorisations)
 
 
-def descend(
-    network: Network, w0: Params, data: tuple[Inputs, Labels], loss: str, alpha: PerRun, t_max: PerRun, **how: Any
-) -> End:
+def descend(start: Start, **how: Any) -> End:
     """To a minimum of the quadratic hinge, in at most t_max steps and as many for its polish: see `minima.minimum`."""
-    x, y = data
     ends = []
-    for run in range(len(alpha)):  # alone, because a rounding error made by its batch would lead to another minimum
-        one = {name: value[run : run + 1] for name, value in w0.items()}
-        problem = Problem(network, one, x, y, LOSSES[loss], alpha[run : run + 1], network.apply(one, x))
-        counts = [math.ceil(share * float(t_max[run])) for share in BUDGETS]
-        found = minimum(problem, flatten(one), counts[-1], counts)
-        f, steps = problem.at(found.w).f, torch.tensor([found.steps], device=alpha.device)
-        state, N_delta = torch.full_like(steps, found.state), unsatisfied(problem, 1 - y * f)
-        ends.append(End(steps.to(alpha.dtype), found.w, f, state, N_delta, found.N_delta_at[None], 4 * steps, steps))
+    for run in range(len(start.alpha)):
+        one = start.alone(run)  # because a rounding error made by its batch would lead to another minimum
+        problem, t_max = one.problem, float(one.t_max)
+        counts = [math.ceil(share * t_max) for share in BUDGETS]
+        found = minimum(problem, flatten(one.w0), counts[-1], counts)
+        f, steps = problem.at(found.w).f, torch.tensor([found.steps], device=start.alpha.device)
+        state, N_delta = torch.full_like(steps, found.state), unsatisfied(problem, 1 - problem.y * f)
+        t = steps.to(start.alpha.dtype)
+        ends.append(End(t, found.w, f, state, N_delta, found.N_delta_at[None], 4 * steps, steps))
     return End(*(torch.cat(parts) for parts in zip(*ends, strict=True)))
 
 
 LEARNING_RATE, DECAY_EVERY, LOWEST_RATE = 1e-4, 250_000, 1e-7  # the authors': divided by ten every so many steps
 
 
-def adam(
-    network: Network, w0: Params, data: tuple[Inputs, Labels], loss: str, alpha: PerRun, t_max: PerRun, **how: Any
-) -> End:
+def adam(start: Start, **how: Any) -> End:
     """Full-batch Adam with the authors' learning rates, until no pattern is unsatisfied or t_max steps are made."""
-    x, y = data
-    problem = Problem(network, w0, x, y, LOSSES[loss], alpha, network.apply(w0, x))
+    problem, alpha, t_max, y = start.problem, start.alpha, start.t_max, start.data[1]
     budgets = t_max[:, None] * torch.tensor(BUDGETS, dtype=torch.float64, device=alpha.device)
-    w, t = flatten(w0), torch.zeros_like(alpha)
+    w, t = flatten(start.w0), torch.zeros_like(alpha)
     point, end, running = problem.at(w), w.clone(), torch.ones_like(alpha, dtype=torch.bool)
     counts = unsatisfied(problem, 1 - y * point.f)[:, None].repeat(1, len(BUDGETS))
     optimiser = torch.optim.Adam([w], lr=LEARNING_RATE)
@@ -97,4 +123,35 @@ def adam(
     return End(t, end, f, state, N_delta, counts, t.long(), torch.zeros_like(state))
 
 
-DYNAMICS: dict[str, Callable[..., End]] = {"flow": flow, "descent": descend, "adam": adam}
+def sgd(start: Start, **how: Any) -> End:
+    """Steps of size `rate`, in flow time, each on `batch` patterns drawn anew, until all are satisfied or t_max steps.
+
+    Whether all are satisfied is looked at once per epoch.
+    """
+    ends = [_sgd(start.alone(run)) for run in range(len(start.alpha))]
+    return End(*(torch.cat(parts) for parts in zip(*ends, strict=True)))
+
+
+def _sgd(start: Start) -> End:
+    problem, (x, y), generator = start.problem, start.data, start.generators[0]
+    P, t_max, w = len(y), int(start.t_max), flatten(start.w0)
+    counts, marks = [], [math.ceil(share * t_max) for share in BUDGETS]
+    steps, N_delta = 0, unsatisfied(problem, 1 - y * problem.at(w).f)
+    while steps < t_max and int(N_delta) and bool(w.isfinite().all()):
+        for rows in torch.randperm(P, generator=generator).split(start.batch):
+            if steps == t_max:
+                break
+            some = problem._replace(x=x[rows], y=y[rows], f_tilde_0=problem.f_tilde_0[:, rows])
+            w, steps = w + start.rate * some.at(w).v, steps + 1
+            if steps in marks:
+                counts.append(unsatisfied(problem, 1 - y * problem.at(w).f))
+        N_delta = unsatisfied(problem, 1 - y * problem.at(w).f)
+    f = problem.at(w).f
+    lost = OUT_OF_TIME if bool(f.isfinite().all()) else FAILED
+    state = torch.where(N_delta == 0, FITTED, lost)
+    at = torch.stack([*counts, *[N_delta] * (len(BUDGETS) - len(counts))], dim=1)
+    taken = torch.full_like(N_delta, steps)
+    return End(taken.to(w.dtype), w, f, state, N_delta, at, taken, torch.zeros_like(state))
+
+
+DYNAMICS: dict[str, Callable[..., End]] = {"flow": flow, "descent": descend, "adam": adam, "sgd": sgd}

@@ -60,6 +60,7 @@ def gradient_flow(
     landmarks: Tensor | None = None,
     max_gradients: int = 100_000,
     first_dt: PerRun | None = None,
+    decay: float = 0.0,
 ) -> Iterator[Snapshot]:
     """Integrate w' = -grad L / alpha^2 with f = alpha (f_tilde - f_tilde_0) and L = (1/P) sum_mu l(y f) (Eqs. 4, 8).
 
@@ -69,15 +70,20 @@ def gradient_flow(
     authors' bounds. landmarks: (R, K) ascending times at which every run lands exactly. A run ends when its loss does
     (LOSSES), at t_max, or at the guard max_gradients, which is reported as CAPPED and decides nothing.
 
-    first_dt: (R,), the step to try first; without it, one that moves the predictor by a tenth of tol.
+    first_dt: (R,), the step to try first; without it, one that moves the predictor by a tenth of tol. decay: strength
+    of a weight decay towards w0, decay |w - w_0|^2 / 2 is added to L / alpha^2 (footnote 8 of the review).
 
-    Raises ValueError for an unknown loss or method, a tol or max_gradients that is not positive, shapes that do not
-    agree, or a method the loss does not allow.
+    Raises ValueError for an unknown loss or method, a tol or max_gradients that is not positive, a negative decay,
+    shapes that do not agree, or a method the loss does not allow.
     """
     for name, value in (("tol", tol), ("max_gradients", max_gradients)):
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be positive, got {value}.")
+    if not decay >= 0:
+        raise ValueError(f"decay must be zero or positive, got {decay}.")
     problem = _problem(network, w0, data, loss, alpha, method)
+    if decay:
+        problem = problem._replace(decay=decay, start=flatten(w0))
     stepper = METHODS[method]
     tol = stepper.tol if tol is None else tol
     R, device = len(alpha), alpha.device

@@ -159,8 +159,11 @@ def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -
     """Descend from w, (1, N), for so many steps, or to U <= 1e-20. What is jammed then is polished, and not converged
     if PATIENCE times as many steps do not suffice.
 
-    counts: ascending numbers of steps, at most `steps`, after which N_delta is recorded.
+    counts: ascending numbers of steps, at most `steps`, after which N_delta is recorded. With a weight decay the end is
+    a MINIMUM of U and the decay together, whose gradient is below CONVERGED, and it is the decay that holds it.
     """
+    if problem.start is not None:
+        return _held(problem, w, steps, counts)
     seen = [w.new_zeros(0, dtype=torch.long)]
     for taken, here in enumerate(islice(descent(problem, w), steps), 1):
         fitted = here.U <= ENERGY_END
@@ -185,6 +188,18 @@ def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -
             if here.U <= ENERGY_END:
                 return Minimum(here.w, FITTED, taken, at)
     return Minimum(here.w, OUT_OF_TIME, taken, at)
+
+
+def _held(problem: Problem, w: Flat, steps: int, counts: Sequence[int]) -> Minimum:
+    seen, state = [], OUT_OF_TIME
+    for taken, here in enumerate(islice(descent(problem, w, pull=problem.decay * float(problem.alpha) ** 2), steps), 1):
+        state = MINIMUM if here.gradient <= CONVERGED else OUT_OF_TIME
+        while len(seen) < len(counts) and (state == MINIMUM or taken >= counts[len(seen)]):
+            seen.append(unsatisfied(problem, here.delta))
+        if state == MINIMUM:
+            break
+    last = unsatisfied(problem, here.delta)
+    return Minimum(here.w, state, taken, torch.cat([*seen, *[last] * (len(counts) - len(seen)), last[:0]]))
 
 
 def _energy(problem: Problem, delta: Tensor) -> Tensor:

@@ -34,8 +34,10 @@ class Setup:
     preprocessing, pca_on: see `data.load`. architecture, h, L, activation, bias: the network (Eqs. 1-3).
     alpha_tilde = sqrt(h) alpha: the scale of the output. loss: name in LOSSES.
     dynamics: "flow", gradient flow; "descent" to a minimum of the quadratic hinge (see minima.py); "adam", the
-    optimiser of Fig. 7. t_max: longest flow time, or number of steps of the other two.
-    seed: the initial weights, nothing else. seed_data: the split in training, test and kernel set.
+    optimiser of Fig. 7; "sgd", stochastic gradient descent with steps of `rate` in flow time on `batch` patterns.
+    t_max: longest flow time, or number of steps of the others. decay: of the weights towards the initial ones, it adds
+    decay |w - w_0|^2 / 2 to L / alpha^2.
+    seed: the initial weights (and what sgd draws after them). seed_data: the split in training, test and kernel set.
 
     Raises ValueError, before anything is computed, for a value that cannot be.
     """
@@ -56,6 +58,9 @@ class Setup:
     alpha_tilde: float = 1.0
     dynamics: str = "flow"
     t_max: float = math.inf
+    decay: float = 0.0
+    batch: int = 0
+    rate: float = 0.0
     seed: int = 0
     seed_data: int = 0
 
@@ -78,6 +83,14 @@ class Setup:
             raise ValueError(f"t_max is a number of steps of {self.dynamics!r}: give a whole one, got {self.t_max}.")
         if self.dynamics == "descent" and self.loss != "quadratic_hinge":
             raise ValueError(f"a descent needs the loss 'quadratic_hinge', got {self.loss!r}.")
+        if not 0 <= self.decay < math.inf:
+            raise ValueError(f"decay must be zero or positive, and finite, got {self.decay}.")
+        stochastic = self.dynamics == "sgd"
+        if stochastic and not (0 < self.batch <= self.P and 0 < self.rate < math.inf):
+            needs = f"sgd needs a batch of 1 to P = {self.P} patterns and a positive rate"
+            raise ValueError(f"{needs}, got {self.batch} and {self.rate}.")
+        if not stochastic and (self.batch or self.rate):
+            raise ValueError(f"batch and rate belong to 'sgd', got {self.batch} and {self.rate} for {self.dynamics!r}.")
         datasets.check(self.dataset, self.P, self.P_test, self.P_kernel, self.d, self.preprocessing, self.pca_on)
 
     @property

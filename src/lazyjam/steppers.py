@@ -4,6 +4,7 @@ The flow is w' = -grad L / alpha^2 with L = (1/P) sum_mu l(Delta_mu), Delta = 1 
 With J_y = y J, the labelled Jacobian of f_tilde, it reads w' = J_y^T l'(Delta) / (alpha P). To first order in a change
 of the weights l' changes by -alpha D J_y dw, D = diag(l''): the stiff part of the flow is -(1/P) J_y^T D J_y, whose
 spectrum is that of the neural tangent kernel. A method makes a step of size dt per run and estimates its error.
+A weight decay is slow beside that, and left to the explicit part of every method.
 """
 
 import math
@@ -22,7 +23,10 @@ from .types import Flat, Outputs, Params, PerRun
 
 
 class Problem(NamedTuple):
-    """A batch of runs on one training set. `like` gives names and shapes of the parameters."""
+    """A batch of runs on one training set. `like` gives names and shapes of the parameters.
+
+    decay: of the weights towards `start`, (R, N), where there is one: it adds decay |w - start|^2 / 2 to L / alpha^2.
+    """
 
     network: Network
     like: Params
@@ -31,17 +35,21 @@ class Problem(NamedTuple):
     loss: Loss
     alpha: PerRun
     f_tilde_0: Outputs
+    decay: float = 0.0
+    start: Flat | None = None
 
     def of(self, runs: Tensor) -> "Problem":
         """The same problem for a part of the batch."""
-        return self._replace(alpha=self.alpha[runs], f_tilde_0=self.f_tilde_0[runs])
+        start = None if self.start is None else self.start[runs]
+        return self._replace(alpha=self.alpha[runs], f_tilde_0=self.f_tilde_0[runs], start=start)
 
     def at(self, w: Flat) -> "Point":
         """Predictor and velocity at the weights w: one gradient."""
         tangent = self.network.tangent(unflatten(w, self.like), self.x)
         f = self.alpha[:, None] * (tangent.f - self.f_tilde_0)
         slope = self.loss.slope(1 - self.y * f)
-        return Point(w, f, tangent.vjp(self.y * slope / (self.alpha[:, None] * len(self.y))), tangent)
+        v = tangent.vjp(self.y * slope / (self.alpha[:, None] * len(self.y)))
+        return Point(w, f, v if self.start is None else v - self.decay * (w - self.start), tangent)
 
 
 class Point(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from . import data as datasets
 from .cache import Record
 from .dynamics import BUDGETS as BUDGETS
-from .dynamics import DYNAMICS
+from .dynamics import DYNAMICS, Start
 from .observables import ALWAYS, Observable
 from .setups import Setup, Trained
 from .steppers import METHODS
@@ -66,7 +66,8 @@ def train(
     data = training_data(first)
     data = datasets.Data(*(datasets.Split(*(part.to(device) for part in split)) for split in data[:3]), data.checksum)
     network = first.network
-    runs = [network.init(torch.Generator().manual_seed(setup.seed)) for setup in setups]
+    generators = [torch.Generator().manual_seed(setup.seed) for setup in setups]
+    runs = [network.init(generator) for generator in generators]
     if init is not None:
         runs = [init(run) for run in runs]
     w0 = {name: w.to(device) for name, w in stack(runs).items()}
@@ -79,7 +80,9 @@ def train(
     if how["method"] == "euler":
         how["first_dt"] = alpha_tilde / first.h  # the authors' first step, dt = 1 in the units of their code
     with torch.no_grad():
-        end = DYNAMICS[first.dynamics](network, w0, data.train, first.loss, alpha, t_max, **how)
+        kind = (first.decay, first.batch, first.rate)
+        start = Start(network, w0, data.train, first.loss, alpha, t_max, *kind, generators)
+        end = DYNAMICS[first.dynamics](start, **how)
     return Trained(
         setups, network, data, alpha, w0, unflatten(end.w, w0), end.f, end.t, end.state, end.N_delta, end.N_delta_at,
         end.gradients, end.factorisations,
