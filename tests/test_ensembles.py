@@ -2,10 +2,27 @@
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
-from lazyjam import STANDARD, Cache, Setup, ensemble, jackknife, sweep
-from lazyjam.ensembles import error_of_size, summary
+from lazyjam import STANDARD, Cache, Setup, ensemble, jackknife, ntk, sweep
+from lazyjam.ensembles import (
+    HALVES,
+    at_budget,
+    error_of_size,
+    errors_of_halves,
+    halves,
+    infinite,
+    kernels_at_start,
+    mean_margin,
+    noisy_error,
+    over_halves,
+    relative_deviations,
+    summary,
+)
+from lazyjam.observables import test_error as error_of_nets
+from lazyjam.tangents import stack
+from lazyjam.training import training_data
 
 rng = np.random.default_rng(0)
 MARGINS = rng.normal(0.4, 1.0, (5, 400))
@@ -87,3 +104,91 @@ def test_deviations_are_unbiased_and_leave_out_what_is_not_there():
     f[0, 2] = np.nan
     np.testing.assert_allclose(deviations(f).mean("seed"), f.var("seed", ddof=1).mean("test"))
     assert np.isnan(deviations(f)[0, 2]) and deviations(f).isel(h=0).count() == 4
+
+
+def test_halves_are_ensembles_of_their_members():
+    parts = errors_of_halves(MARGINS)
+    assert parts.shape == (HALVES + 1, 2)
+    assert parts[0].tolist() == pytest.approx([(MARGINS.mean(0) <= 0).mean(), (MARGINS <= 0).mean()])
+    pairs = [[(MARGINS[[i, j]].mean(0) <= 0).mean(), (MARGINS[[i, j]] <= 0).mean()] for i in range(5) for j in range(i)]
+    found = {tuple(row) for row in parts[1:].round(9)}
+    assert found <= {tuple(row) for row in np.round(pairs, 9)} and len(found) > 3
+    assert np.isnan(errors_of_halves(MARGINS[:1])[1:]).all()
+
+
+def test_the_error_of_a_mean_over_halves_is_its_standard_error():
+    """For a number that is a mean over nets, leaving out half gives what the textbook gives, within its own noise."""
+    ratios = []
+    for seed in range(40):
+        margins = np.random.default_rng(seed).normal(rng.normal(0.4, 0.5, (20, 1)), 1.0, (20, 2000))
+        parts = errors_of_halves(margins)
+        table = xr.Dataset({"single": ("part", parts[:, 1])})
+        value, error = over_halves(lambda some: float(some.single), table)
+        single = (margins <= 0).mean(1)
+        assert value == pytest.approx(single.mean())
+        ratios.append(error / (single.std(ddof=1) / np.sqrt(20)))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.06)
+
+
+def test_the_infinite_ensemble_is_the_limit_of_the_law():
+    M = xr.DataArray([5, 20], dims="part")
+    table = xr.Dataset({"M": M, "single": 0.10 + 0.04 * (M > 0), "error": 0.10 + 0.04 / M})
+    assert infinite(table).values == pytest.approx([0.10, 0.10], abs=1e-12)
+
+
+def test_halves_come_with_the_ensembles(tmp_path):
+    cache = Cache(tmp_path)
+    setup = Setup(P=40, P_test=100, P_kernel=20, t_max=1e5)
+    axes = {"h": [8, 16], "alpha_tilde": [100.0], "seed": range(4)}
+    whole = ensemble(setup, cache, progress=False, fitted=False, **axes)
+    parts = halves(setup, cache, progress=False, fitted=False, **axes)
+    assert parts.error.dims == ("h", "alpha_tilde", "part") and parts.M.isel(part=1).values.tolist() == [[2], [2]]
+    assert (parts.error.isel(part=0) == whole.error).all()
+    errors = sweep(setup, [error_of_nets], cache, progress=False, **axes).test_error
+    assert np.allclose(parts.single.isel(part=0), errors.mean("seed"), atol=0.011)  # margins are kept in half precision
+    margins = mean_margin(setup.replace(h=8, alpha_tilde=100.0), cache, seed=range(4), fitted=False)
+    assert (margins <= 0).mean() == pytest.approx(float(whole.error[0, 0]), abs=0.011)
+    with pytest.raises(ValueError, match="none of 2 nets fits"):
+        mean_margin(setup.replace(h=1, P=200, t_max=1.0), cache, seed=[0, 1], progress=False)
+
+
+def test_an_older_record_without_halves_is_made_again(tmp_path):
+    cache = Cache(tmp_path)
+    setup, axes = Setup(P=40, P_test=100, P_kernel=20, h=16, t_max=1e5), {"seed": range(3)}
+    halves(setup, cache, progress=False, fitted=False, **axes)
+    keys = cache.keys()
+    cache.pack(keys, "old", drop=("parts", "mean_margin"))
+    for path in tmp_path.glob("loose/*/*.npz"):
+        if cache.get(path.stem).columns.keys() & {"parts"}:
+            path.unlink()
+    again = halves(setup, Cache(tmp_path), progress=False, fitted=False, **axes)
+    assert again.error.notnull().all() and (mean_margin(setup, Cache(tmp_path), seed=range(3), fitted=False) != 0).any()
+
+
+def test_noise_is_counted_without_drawing_it():
+    margins, size = rng.normal(0.5, 1.0, 300), np.array([[0.0, 0.3], [1.0, 3.0]])
+    drawn = margins[:, None] + rng.standard_normal((300, 4000)) * size[..., None, None]
+    assert noisy_error(margins, size) == pytest.approx((drawn <= 0).mean((-1, -2)), abs=0.003)
+
+
+def test_a_budget_buys_whole_nets():
+    sizes = xr.DataArray(np.array([[0.3, 0.2, 0.15, np.nan], [0.2, 0.16, 0.15, 0.14]]), dims=("h", "size"),
+                         coords={"h": [4, 8], "size": [1, 2, 3, 4]})  # fmt: skip
+    table = xr.Dataset({"error_of_size": sizes, "M": ("h", [3, 4])})
+    cost = xr.DataArray([10.0, 25.0], dims="h", coords={"h": [4, 8]})
+    bought = at_budget(table, cost, 60.0)
+    assert bought.M.values.tolist() == [3, 2] and bought.error.values.tolist() == [0.15, 0.16]
+    assert np.isnan(at_budget(table, cost, 24.0).error.sel(h=8)) and np.isnan(at_budget(table, cost, 9.0).error).all()
+
+
+def test_kernels_fluctuate_as_one_over_the_root_of_the_width():
+    setup = Setup(dataset="teacher", preprocessing="none", P=10, P_test=10, P_kernel=12)
+    kernels = kernels_at_start(setup, h=[32, 512], seed=range(12))
+    one = setup.replace(h=32, seed=3)
+    w0 = stack([one.network.init(torch.Generator().manual_seed(3))])
+    expected = ntk(one.network, w0, training_data(one).kernel.x).flatten()
+    assert torch.equal(torch.from_numpy(kernels.sel(h=32, seed=3).values), expected)
+    squares = relative_deviations(kernels, "pair").mean("seed")
+    assert 8 < float(squares.sel(h=32) / squares.sel(h=512)) < 32
+    spread = kernels.var("seed", ddof=1).mean("pair") / (kernels.mean("seed") ** 2).mean("pair")
+    assert squares.values == pytest.approx(spread.values)
