@@ -8,6 +8,7 @@ import torch
 from lazyjam import dynamics
 from lazyjam.flow import FITTED, MINIMUM, OUT_OF_TIME
 from lazyjam.kernels import ntk
+from lazyjam.observables import N_delta, train_loss
 from lazyjam.setups import Setup
 from lazyjam.training import train
 
@@ -164,8 +165,30 @@ def test_sgd_makes_whole_epochs_of_its_own_batches():
         (dict(batch=4), "belong to 'sgd', got 4"),
         (dict(decay=-1.0), "decay must be zero or positive"),
         (dict(decay=math.inf), "decay must be zero or positive"),
+        (dict(dynamics="descent", ceiling=1.0), "a ceiling is above one"),
+        (dict(dynamics="flow", ceiling=3.0), "for a 'descent', got 3.0 for 'flow'"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         SMALL.replace(**change)
+
+
+def test_a_ceiling_bounds_the_predictor_from_above():
+    """A fitted net has 1 <= y f <= ceiling, which it had not without; where that cannot be, both kinds are counted."""
+    setup = SMALL.replace(dynamics="descent", P=20, h=8, t_max=400.0)
+    free, held = train([setup]), train([setup.replace(ceiling=1.5)])
+    assert free.state.tolist() == held.state.tolist() == [FITTED]
+    y = free.data.train.y
+    assert float((y * free.f_train).max()) > 1.6
+    assert held.f_train.shape == (1, 40) and torch.equal(held.f_train[:, :20], held.f_train[:, 20:])
+    margin = y * held.f_train[:, :20]
+    assert float(margin.min()) > 1 - 1e-8 and float(margin.max()) < 1.5 + 1e-8
+    assert N_delta(held).tolist() == [0] and float(train_loss(held)[0]) < 1e-19
+
+    jammed = train([setup.replace(P=60, h=3, ceiling=1.05, t_max=300.0)])
+    margin = jammed.data.train.y[:60] * jammed.f_train[0, :60]
+    U = ((1 - margin).clamp(min=0).square().sum() + (margin - 1.05).clamp(min=0).square().sum()) / 240
+    assert float(train_loss(jammed)[0]) == pytest.approx(float(U), rel=1e-6)
+    assert int(N_delta(jammed)[0]) == int((margin < 1).sum() + (margin > 1.05).sum()) > 0
+    assert int((margin > 1.05).sum()) > 0

@@ -100,6 +100,10 @@ BAD = [
     (dict(t_max=math.nan), "t_max must be positive, got nan."),
     (dict(seed=-1), "seed must be zero or a positive integer, got -1."),
     (dict(seed_data=-2), "seed_data must be zero or a positive integer, got -2."),
+    (dict(decay=-0.5), "decay must be zero or positive, and finite, got -0.5."),
+    (dict(batch=8), "batch and rate belong to 'sgd', got 8 and 0.0 for 'flow'."),
+    (dict(rate=0.1), "batch and rate belong to 'sgd', got 0 and 0.1 for 'flow'."),
+    (dict(ceiling=2.0), "a ceiling is above one and for a 'descent', got 2.0 for 'flow'."),
     (dict(alpha_tild=1.0), "a Setup has no 'alpha_tild': did you mean 'alpha_tilde'?"),
 ]
 
@@ -152,12 +156,16 @@ def test_one_value_has_one_key_whatever_its_type(as_a_user):
 def test_every_field_is_part_of_the_key():
     other = dict(dataset="mnist", P=7, P_test=7, P_kernel=7, d=7, preprocessing="pca_whitened", pca_on="train", h=7,
                  L=7, activation="relu", bias=True, loss="squared", alpha_tilde=7.0, t_max=7.0, seed=7, seed_data=7)
-    other["dynamics"] = "adam"
+    other |= dict(dynamics="adam", decay=0.5)
     untried = {field.name for field in fields(Setup)} - set(other)
-    assert untried == {"architecture"}, "there is one architecture"
+    assert untried == {"architecture", "batch", "rate", "ceiling"}, "there is one architecture; the others follow"
     base = Setup(P=20, t_max=20.0)
     keys = {base.key} | {base.replace(**{name: value}).key for name, value in other.items()}
     assert len(keys) == 1 + len(other)
+    sgd = Setup(P=20, t_max=20.0, dynamics="sgd", batch=5, rate=0.1)
+    assert len({sgd.key, sgd.replace(batch=6).key, sgd.replace(rate=0.2).key}) == 3
+    descent = Setup(P=20, t_max=20.0, dynamics="descent", loss="quadratic_hinge")
+    assert descent.key != descent.replace(ceiling=7.0).key
 
 
 def test_number_of_parameters():

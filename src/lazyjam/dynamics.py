@@ -24,7 +24,8 @@ BUDGETS = (0.01, 0.1, 1.0)
 class Start(NamedTuple):
     """A batch of runs before it is trained, and how: the fields of Setup of these names.
 
-    data: inputs (P, d) and labels (P,). alpha, t_max: (R,). generators: of every run, after its weights were drawn.
+    data: inputs (P, d) and labels (P,). alpha, t_max: (R,). margin: as in Problem. generators: of every run, after its
+    weights were drawn.
     """
 
     network: Network
@@ -36,15 +37,16 @@ class Start(NamedTuple):
     decay: float
     batch: int
     rate: float
+    margin: float | Tensor
     generators: Sequence[Generator]
 
     @property
     def problem(self) -> Problem:
         """The batch as what a step is made on."""
         x, y = self.data
-        start = flatten(self.w0) if self.decay else None
+        start, loss = flatten(self.w0) if self.decay else None, LOSSES[self.loss]
         f_tilde_0 = self.network.apply(self.w0, x)
-        return Problem(self.network, self.w0, x, y, LOSSES[self.loss], self.alpha, f_tilde_0, self.decay, start)
+        return Problem(self.network, self.w0, x, y, loss, self.alpha, f_tilde_0, self.decay, start, self.margin)
 
     def alone(self, run: int) -> Start:
         """One of the runs."""
@@ -87,7 +89,7 @@ def descend(start: Start, **how: Any) -> End:
         counts = [math.ceil(share * t_max) for share in BUDGETS]
         found = minimum(problem, flatten(one.w0), counts[-1], counts)
         f, steps = problem.at(found.w).f, torch.tensor([found.steps], device=start.alpha.device)
-        state, N_delta = torch.full_like(steps, found.state), unsatisfied(problem, 1 - problem.y * f)
+        state, N_delta = torch.full_like(steps, found.state), unsatisfied(problem, problem.delta(f))
         t = steps.to(start.alpha.dtype)
         ends.append(End(t, found.w, f, state, N_delta, found.N_delta_at[None], 4 * steps, steps))
     return End(*(torch.cat(parts) for parts in zip(*ends, strict=True)))
@@ -98,11 +100,11 @@ LEARNING_RATE, DECAY_EVERY, LOWEST_RATE = 1e-4, 250_000, 1e-7  # the authors': d
 
 def adam(start: Start, **how: Any) -> End:
     """Full-batch Adam with the authors' learning rates, until no pattern is unsatisfied or t_max steps are made."""
-    problem, alpha, t_max, y = start.problem, start.alpha, start.t_max, start.data[1]
+    problem, alpha, t_max = start.problem, start.alpha, start.t_max
     budgets = t_max[:, None] * torch.tensor(BUDGETS, dtype=torch.float64, device=alpha.device)
     w, t = flatten(start.w0), torch.zeros_like(alpha)
     point, end, running = problem.at(w), w.clone(), torch.ones_like(alpha, dtype=torch.bool)
-    counts = unsatisfied(problem, 1 - y * point.f)[:, None].repeat(1, len(BUDGETS))
+    counts = unsatisfied(problem, problem.delta(point.f))[:, None].repeat(1, len(BUDGETS))
     optimiser = torch.optim.Adam([w], lr=LEARNING_RATE)
     while bool(running.any()):
         steps = int(t.max())
@@ -112,11 +114,11 @@ def adam(start: Start, **how: Any) -> End:
         point = problem.at(w)
         t = t + running
         end = torch.where(running[:, None], w, end)
-        N_delta = unsatisfied(problem, 1 - y * point.f)
+        N_delta = unsatisfied(problem, problem.delta(point.f))
         counts = torch.where(running[:, None] & (t[:, None] <= budgets.ceil()), N_delta[:, None], counts)
         running = running & (N_delta > 0) & (t < t_max) & point.f.isfinite().all(1)
     f = problem.at(end).f
-    N_delta = unsatisfied(problem, 1 - y * f)
+    N_delta = unsatisfied(problem, problem.delta(f))
     counts = torch.where((N_delta == 0)[:, None] & (t[:, None] <= budgets.ceil()), 0, counts)
     lost = torch.where(f.isfinite().all(1), OUT_OF_TIME, FAILED)
     state = torch.where(N_delta == 0, FITTED, lost)
@@ -136,7 +138,7 @@ def _sgd(start: Start) -> End:
     problem, (x, y), generator = start.problem, start.data, start.generators[0]
     P, t_max, w = len(y), int(start.t_max), flatten(start.w0)
     counts, marks = [], [math.ceil(share * t_max) for share in BUDGETS]
-    steps, N_delta = 0, unsatisfied(problem, 1 - y * problem.at(w).f)
+    steps, N_delta = 0, unsatisfied(problem, problem.delta(problem.at(w).f))
     while steps < t_max and int(N_delta) and bool(w.isfinite().all()):
         for rows in torch.randperm(P, generator=generator).split(start.batch):
             if steps == t_max:
@@ -144,8 +146,8 @@ def _sgd(start: Start) -> End:
             some = problem._replace(x=x[rows], y=y[rows], f_tilde_0=problem.f_tilde_0[:, rows])
             w, steps = w + start.rate * some.at(w).v, steps + 1
             if steps in marks:
-                counts.append(unsatisfied(problem, 1 - y * problem.at(w).f))
-        N_delta = unsatisfied(problem, 1 - y * problem.at(w).f)
+                counts.append(unsatisfied(problem, problem.delta(problem.at(w).f)))
+        N_delta = unsatisfied(problem, problem.delta(problem.at(w).f))
     f = problem.at(w).f
     lost = OUT_OF_TIME if bool(f.isfinite().all()) else FAILED
     state = torch.where(N_delta == 0, FITTED, lost)

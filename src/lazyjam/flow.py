@@ -123,7 +123,7 @@ def gradient_flow(
         state = torch.where(accepted & ended, FITTED, state)
 
         point = _choose(problem, accepted, step.point, point)
-        N_delta = unsatisfied(problem, 1 - problem.y * point.f)
+        N_delta = unsatisfied(problem, problem.delta(point.f))
         now = _write(now, live, t, point, proposed, N_delta, state, accepted, gradients,
                      now.factorisations[live] + step.cost.factorisations.long())
         memory = step.memory
@@ -156,7 +156,7 @@ def _problem(network: Network, w0: Params, data, loss: str, alpha: PerRun, metho
 def _start(problem: Problem, point: Point, dt: PerRun) -> Snapshot:
     """All runs at time zero."""
     zero = torch.zeros(len(dt), dtype=torch.long, device=dt.device)
-    N_delta = unsatisfied(problem, 1 - problem.y * point.f)
+    N_delta = unsatisfied(problem, problem.delta(point.f))
     return Snapshot(torch.zeros_like(dt), point.w, point.f, dt, N_delta, zero, zero.bool(), zero + 1, zero)
 
 
@@ -184,7 +184,7 @@ def _end(problem: Problem, f: Outputs) -> tuple[Tensor, Tensor]:
         smallest = (problem.y * f).amin(1)
         return smallest >= 1, smallest > 1 + OVERSHOOT
     if problem.loss.ends == "energy":
-        return problem.loss.value(1 - problem.y * f).mean(1) <= ENERGY_END, never
+        return problem.loss.value(problem.delta(f)).mean(1) <= ENERGY_END, never
     return never, never
 
 

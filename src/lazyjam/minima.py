@@ -55,10 +55,10 @@ def descent(problem: Problem, w: Flat, *, pull: float = 0.0) -> Iterator[Valley]
     problem: of one run, with the quadratic hinge. w: (1, N). pull: strength of a weight decay towards the first w,
     pull |w - w_0|^2 / 2 (footnote 8 of the review): it makes a minimum of a valley that leads to infinity.
     """
-    y, start = problem.y, w
+    start = w
 
     def energy(point: Point) -> tuple[float, Tensor]:
-        delta = 1 - y * point.f
+        delta = problem.delta(point.f)
         return float(_energy(problem, delta) + pull * (point.w - start).square().sum() / 2), delta
 
     dt, point = 1.0, problem.at(w)

@@ -76,8 +76,8 @@ def capped(trained: Trained) -> Tensor:
 
 @observable()
 def train_loss(trained: Trained) -> Tensor:
-    """L = (1/P) sum_mu l(y_mu f(x_mu)) at the end."""
-    return LOSSES[trained.setup.loss].value(1 - trained.data.train.y * trained.f_train).mean(1)
+    """L = (1/P) sum_mu l(Delta_mu) at the end."""
+    return LOSSES[trained.setup.loss].value(trained.delta).mean(1)
 
 
 @observable()
@@ -137,7 +137,7 @@ def spectrum_0(trained: Trained) -> Tensor:
     def values(run: int) -> Tensor:
         touching = trained.contacts(run)
         d, J = touching.delta / touching.delta.norm(), touching.jacobian
-        return eigenvalues_0(J - d[:, None] * (d @ J), trained.setup.P)
+        return eigenvalues_0(J - d[:, None] * (d @ J), len(trained.data.train.y))
 
     return _at_minima(trained, values, trained.setup.N)
 

@@ -36,7 +36,7 @@ class Setup:
     dynamics: "flow", gradient flow; "descent" to a minimum of the quadratic hinge (see minima.py); "adam", the
     optimiser of Fig. 7; "sgd", stochastic gradient descent with steps of `rate` in flow time on `batch` patterns.
     t_max: longest flow time, or number of steps of the others. decay: of the weights towards the initial ones, it adds
-    decay |w - w_0|^2 / 2 to L / alpha^2.
+    decay |w - w_0|^2 / 2 to L / alpha^2. ceiling: a bound on the predictor, 1 <= y f <= ceiling, for a descent.
     seed: the initial weights (and what sgd draws after them). seed_data: the split in training, test and kernel set.
 
     Raises ValueError, before anything is computed, for a value that cannot be.
@@ -61,6 +61,7 @@ class Setup:
     decay: float = 0.0
     batch: int = 0
     rate: float = 0.0
+    ceiling: float = math.inf
     seed: int = 0
     seed_data: int = 0
 
@@ -91,6 +92,8 @@ class Setup:
             raise ValueError(f"{needs}, got {self.batch} and {self.rate}.")
         if not stochastic and (self.batch or self.rate):
             raise ValueError(f"batch and rate belong to 'sgd', got {self.batch} and {self.rate} for {self.dynamics!r}.")
+        if not self.ceiling > 1 or (self.ceiling < math.inf and self.dynamics != "descent"):
+            raise ValueError(f"a ceiling is above one and for a 'descent', got {self.ceiling} for {self.dynamics!r}.")
         datasets.check(self.dataset, self.P, self.P_test, self.P_kernel, self.d, self.preprocessing, self.pca_on)
 
     @property
@@ -120,6 +123,20 @@ class Setup:
             if name not in (names := [field.name for field in dataclasses.fields(self)]):
                 raise ValueError(f"a Setup has no {name!r}{nearest(name, names)}")
         return dataclasses.replace(self, **changes)
+
+
+def bounded(setup: Setup, train: datasets.Split) -> datasets.Split:
+    """The training set, and with a ceiling every pattern once more with the other label: -y f >= -ceiling."""
+    if setup.ceiling == math.inf:
+        return train
+    return datasets.Split(torch.cat([train.x, train.x]), torch.cat([train.y, -train.y]))
+
+
+def margins(setup: Setup, y: Tensor) -> float | Tensor:
+    """The margin that y f is to reach on such a training set: one, and -ceiling where the label was turned."""
+    if setup.ceiling == math.inf:
+        return 1.0
+    return torch.where(torch.arange(len(y), device=y.device) < setup.P, 1.0, -setup.ceiling).to(y.dtype)
 
 
 def _coerced(name: str, kind: str, value: Any) -> Any:
@@ -166,11 +183,16 @@ class Trained:
         parts = [self.network.apply(self.w, part) - self.network.apply(self.w0, part) for part in x.split(AT_ONCE)]
         return self.alpha[:, None] * torch.cat(parts, dim=1)
 
+    @property
+    def delta(self) -> Outputs:
+        """Delta on the training set: by how much every pattern misses its margin."""
+        return margins(self.setup, self.data.train.y) - self.data.train.y * self.f_train
+
     def hessian(self, run: int) -> tuple[Tensor, Tensor]:
         """H_0 and H_p of one run on the training set, if the loss is the quadratic hinge (Eq. 12)."""
         if run not in self._hessians:
             y = self.data.train.y
-            self._hessians[run] = hessian(self.tangent, y, 1 - y * self.f_train, self.alpha[run], run)
+            self._hessians[run] = hessian(self.tangent, y, self.delta, self.alpha[run], run)
         return self._hessians[run]
 
     @cached_property
@@ -179,8 +201,7 @@ class Trained:
 
     def contacts(self, run: int) -> Contacts:
         """The unsatisfied patterns of one run."""
-        y = self.data.train.y
-        return contacts(self.tangent, y, 1 - y * self.f_train, self.alpha[run], run)
+        return contacts(self.tangent, self.data.train.y, self.delta, self.alpha[run], run)
 
     @cached_property
     def tangent(self) -> Tangent:

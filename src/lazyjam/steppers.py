@@ -26,6 +26,7 @@ class Problem(NamedTuple):
     """A batch of runs on one training set. `like` gives names and shapes of the parameters.
 
     decay: of the weights towards `start`, (R, N), where there is one: it adds decay |w - start|^2 / 2 to L / alpha^2.
+    margin: that y f is to reach, one number or one for every pattern.
     """
 
     network: Network
@@ -37,6 +38,11 @@ class Problem(NamedTuple):
     f_tilde_0: Outputs
     decay: float = 0.0
     start: Flat | None = None
+    margin: float | Tensor = 1.0
+
+    def delta(self, f: Outputs) -> Outputs:
+        """Delta = margin - y f: by how much a pattern misses its margin."""
+        return self.margin - self.y * f
 
     def of(self, runs: Tensor) -> "Problem":
         """The same problem for a part of the batch."""
@@ -47,7 +53,7 @@ class Problem(NamedTuple):
         """Predictor and velocity at the weights w: one gradient."""
         tangent = self.network.tangent(unflatten(w, self.like), self.x)
         f = self.alpha[:, None] * (tangent.f - self.f_tilde_0)
-        slope = self.loss.slope(1 - self.y * f)
+        slope = self.loss.slope(self.delta(f))
         v = tangent.vjp(self.y * slope / (self.alpha[:, None] * len(self.y)))
         return Point(w, f, v if self.start is None else v - self.decay * (w - self.start), tangent)
 
@@ -100,7 +106,7 @@ def _error(problem: Problem, df: Outputs, before: Outputs, after: Outputs, tol: 
     Infinite for a step that more than doubles the loss, which a gradient flow never raises: such a step has exploded,
     and its output is so large that its error looks small beside it.
     """
-    old, new = (problem.loss.value(1 - problem.y * f).mean(1) for f in (before, after))
+    old, new = (problem.loss.value(problem.delta(f)).mean(1) for f in (before, after))
     return torch.where(new > 2 * old + tol, math.inf, (df.abs() / (1 + after.abs())).amax(1) / tol)
 
 
@@ -163,7 +169,7 @@ def _stiffness(problem: Problem, point: Point, memory: Tensor) -> tuple[Tensor, 
     The Gauss-Newton part counts with the largest l'' within REACH of each pattern's Delta, because patterns enter the
     curved part of the loss within a step. What the network bends adds to it, and comes from a difference of velocities.
     """
-    P, delta, vector = len(problem.y), 1 - problem.y * point.f, memory
+    P, delta, vector = len(problem.y), problem.delta(point.f), memory
     ahead = problem.loss.curvature(torch.full_like(delta, problem.loss.peak).clamp(delta - REACH, delta + REACH))
     more = (ahead - problem.loss.curvature(delta)) / P
     rounds = 1 if memory.numel() else 12
@@ -266,7 +272,7 @@ def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, to
     against stiff noise and measured on the predictor.
     """
     P, n, alpha, h = len(problem.y), point.w.shape[1], problem.alpha[:, None], dt[:, None]
-    tangent, delta = point.tangent, 1 - problem.y * point.f
+    tangent, delta = point.tangent, problem.delta(point.f)
     curvature, pull = problem.loss.curvature(delta), problem.y * problem.loss.slope(delta) / alpha
     steps = enumerate((dt / P).tolist())
     solvers = [Solver(tangent, run, step, curvature[run], pull[run], n) for run, step in steps]

@@ -18,7 +18,7 @@ from .cache import Record
 from .dynamics import BUDGETS as BUDGETS
 from .dynamics import DYNAMICS, Start
 from .observables import ALWAYS, Observable
-from .setups import Setup, Trained
+from .setups import Setup, Trained, bounded, margins
 from .steppers import METHODS
 from .tangents import stack, unflatten
 from .types import Params
@@ -65,6 +65,7 @@ def train(
     device = checked_device(device)
     data = training_data(first)
     data = datasets.Data(*(datasets.Split(*(part.to(device) for part in split)) for split in data[:3]), data.checksum)
+    data = data._replace(train=bounded(first, data.train))
     network = first.network
     generators = [torch.Generator().manual_seed(setup.seed) for setup in setups]
     runs = [network.init(generator) for generator in generators]
@@ -80,7 +81,7 @@ def train(
     if how["method"] == "euler":
         how["first_dt"] = alpha_tilde / first.h  # the authors' first step, dt = 1 in the units of their code
     with torch.no_grad():
-        kind = (first.decay, first.batch, first.rate)
+        kind = (first.decay, first.batch, first.rate, margins(first, data.train.y))
         start = Start(network, w0, data.train, first.loss, alpha, t_max, *kind, generators)
         end = DYNAMICS[first.dynamics](start, **how)
     return Trained(
