@@ -80,6 +80,15 @@ def test_the_figure_of_the_chapter():
     assert axes["B"].lines[0].get_label() == "classification, slope -1.00"
     assert axes["B"].lines[-1].get_ydata() == pytest.approx([4, 2, 1])
     full = xr.Dataset({"rms_output": (("P", "seed"), [[1.0, 4.0], [9.0, 9.0]])}, coords={"P": P})
-    plots_jamming.stopped(axes["C"], full, full / 2, 400.0)
+    plots_jamming.regularised(axes["C"], {"to the end": full, "stopped early": full / 2}, 400.0)
     assert axes["C"].lines[0].get_ydata() == pytest.approx([2, 9])
     assert axes["C"].lines[1].get_ydata() == pytest.approx([1, 4.5])
+
+
+def test_landau_line_goes_through_the_means():
+    N_star = xr.DataArray([[50.0, 70.0], [80.0, 80.0], [np.nan, np.nan]], dims=("margin", "seed"),
+                          coords={"margin": [0.0, 0.1, 0.2]})  # fmt: skip
+    _, axes = plots_jamming.panels()
+    plots_jamming.landau(axes["C"], N_star)
+    line = axes["C"].lines[-1]
+    assert line.get_xdata().tolist() == [0.0, 0.1] and line.get_ydata() == pytest.approx([60, 80])

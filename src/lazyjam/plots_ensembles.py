@@ -43,12 +43,12 @@ def kernel_fluctuation(ax: Axes, N: xr.DataArray, samples: xr.DataArray) -> None
 def without_a_second_descent(ax: Axes, table: xr.Dataset, many: dict[str, xr.DataArray]) -> Axes:
     """Test error against width: single nets (full) and the infinite ensemble (dashed), with h* as a vertical line.
 
-    table: over regime, h and seed, with h_star over the regimes. many: by regime, of `ensembles.infinite`.
+    table: over regime, h and seed, with h_star over the regimes. many: by regime, over h.
     """
     for regime, (colour, marker) in REGIMES.items():
         one = table.sel(regime=regime)
         ax.plot(one.h, one.test_error.mean("seed"), color=colour, marker=marker, ms=4, label=regime)
-        ax.plot(one.h, many[regime].mean("seed"), color=colour, marker=marker, ms=3, mfc="white", ls="--")
+        ax.plot(one.h, many[regime], color=colour, marker=marker, ms=3, mfc="white", ls="--")
         ax.axvline(float(one.h_star), color=colour, lw=0.8, ls=":")
     ax.plot([], [], color="0.3", label="single nets")
     ax.plot([], [], color="0.3", ls="--", label="infinite ensemble")

@@ -138,11 +138,29 @@ def two_divergences(ax: Axes, classified: tuple, interpolated: tuple, margins: n
     return ax
 
 
-def stopped(ax: Axes, full: xr.Dataset, early: xr.Dataset, P_star: float) -> Axes:
-    """The norm of the predictor against P at fixed N, to the end and stopped early."""
-    for table, colour, name in ((full, JAMMED, "to the end"), (early, FEATURE, "stopped early")):
-        ax.plot(table.P, np.exp(np.log(table.rms_output).mean("seed")), color=colour, marker="o", ms=4, label=name)
+def landau(ax: Axes, N_star: xr.DataArray) -> Axes:
+    """N* against the margin asked for at a bounded norm: every net, their mean with its error, and a line."""
+    margin, mean = N_star.margin.values, N_star.mean("seed")
+    error = N_star.std("seed", ddof=1) / np.sqrt(N_star.count("seed"))
+    ax.plot(margin, N_star.transpose("margin", "seed"), color="0.7", marker=".", ls="")
+    ax.errorbar(margin, mean, error, color=JAMMED, marker="o", ms=4, ls="", label="mean")
+    known = mean.notnull().values
+    if known.sum() > 1:
+        ax.plot(margin[known], np.polyval(np.polyfit(margin[known], mean.values[known], 1), margin[known]), color=LAZY,
+                lw=1.2, label="line")
+    ax.set(xlabel="margin over largest output $1/c$", ylabel="parameters at jamming $N^*$", title="networks, fixed $P$")
+    ax.set_ylim(bottom=0)
+    ax.legend()
+    return ax
+
+
+def regularised(ax: Axes, tables: dict[str, xr.Dataset], P_star: float) -> Axes:
+    """The norm of the predictor against P at fixed N: to the end, and under what keeps it from diverging; by name."""
+    styles = ((JAMMED, "o", "-"), (FEATURE, "s", "-"), (LAZY, "^", "--"), (RANDOM, "v", ":"))
+    for (name, table), (colour, marker, line) in zip(tables.items(), styles, strict=False):
+        norm = np.exp(np.log(table.rms_output).mean("seed"))
+        ax.plot(table.P, norm, color=colour, marker=marker, ls=line, ms=4, label=name)
     ax.axvline(P_star, color="0.5", lw=1, ls="--", label="$P^*$")
     ax.set(yscale="log", xlabel="patterns $P$", ylabel=r"$\|f\|$", title="networks, fixed $N$")
-    ax.legend()
+    ax.legend(fontsize=8)
     return ax
