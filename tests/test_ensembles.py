@@ -9,6 +9,7 @@ from lazyjam import STANDARD, Cache, Setup, ensemble, jackknife, ntk, sweep
 from lazyjam.ensembles import (
     HALVES,
     at_budget,
+    deviations,
     error_of_size,
     errors_of_halves,
     halves,
@@ -179,6 +180,14 @@ def test_a_budget_buys_whole_nets():
     bought = at_budget(table, cost, 60.0)
     assert bought.M.values.tolist() == [3, 2] and bought.error.values.tolist() == [0.15, 0.16]
     assert np.isnan(at_budget(table, cost, 24.0).error.sel(h=8)) and np.isnan(at_budget(table, cost, 9.0).error).all()
+
+
+def test_bias_and_variance_add_up():
+    """For the square error the cost of the fluctuation is the fluctuation: E (f - y)^2 = (<f> - y)^2 + Var f."""
+    f = xr.DataArray(MARGINS, dims=("seed", "test"))
+    M = f.sizes["seed"]
+    square = ((f - 1) ** 2).mean(("seed", "test")) - ((f.mean("seed") - 1) ** 2).mean("test")
+    assert float(square) == pytest.approx(float(deviations(f).mean()) * (M - 1) / M, rel=1e-12)
 
 
 def test_kernels_fluctuate_as_one_over_the_root_of_the_width():

@@ -36,7 +36,8 @@ class Setup:
     dynamics: "flow", gradient flow; "descent" to a minimum of the quadratic hinge (see minima.py); "adam", the
     optimiser of Fig. 7; "sgd", stochastic gradient descent with steps of `rate` in flow time on `batch` patterns.
     t_max: longest flow time, or number of steps of the others. decay: of the weights towards the initial ones, it adds
-    decay |w - w_0|^2 / 2 to L / alpha^2. ceiling: a bound on the predictor, 1 <= y f <= ceiling, for a descent.
+    decay |w - w_0|^2 / 2 to L / alpha^2. ceiling: a bound on the predictor for a descent, 1 <= y f <= ceiling, and
+    |f| <= ceiling on the kernel set.
     seed: the initial weights (and what sgd draws after them). seed_data: the split in training, test and kernel set.
 
     Raises ValueError, before anything is computed, for a value that cannot be.
@@ -125,15 +126,18 @@ class Setup:
         return dataclasses.replace(self, **changes)
 
 
-def bounded(setup: Setup, train: datasets.Split) -> datasets.Split:
-    """The training set, and with a ceiling every pattern once more with the other label: -y f >= -ceiling."""
+def bounded(setup: Setup, data: datasets.Data) -> datasets.Split:
+    """What is trained on: the training set; with a ceiling, its patterns once more with the other label, because
+    y f <= ceiling is -y f >= -ceiling, and those of the kernel set with both."""
+    (x, y), others = data.train, data.kernel.x
     if setup.ceiling == math.inf:
-        return train
-    return datasets.Split(torch.cat([train.x, train.x]), torch.cat([train.y, -train.y]))
+        return data.train
+    one = torch.ones(len(others), dtype=y.dtype, device=y.device)
+    return datasets.Split(torch.cat([x, x, others, others]), torch.cat([y, -y, one, -one]))
 
 
 def margins(setup: Setup, y: Tensor) -> float | Tensor:
-    """The margin that y f is to reach on such a training set: one, and -ceiling where the label was turned."""
+    """The margin that y f is to reach there: one on the first P patterns, and -ceiling on what only bounds."""
     if setup.ceiling == math.inf:
         return 1.0
     return torch.where(torch.arange(len(y), device=y.device) < setup.P, 1.0, -setup.ceiling).to(y.dtype)

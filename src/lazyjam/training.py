@@ -65,7 +65,7 @@ def train(
     device = checked_device(device)
     data = training_data(first)
     data = datasets.Data(*(datasets.Split(*(part.to(device) for part in split)) for split in data[:3]), data.checksum)
-    data = data._replace(train=bounded(first, data.train))
+    data = data._replace(train=bounded(first, data))
     network = first.network
     generators = [torch.Generator().manual_seed(setup.seed) for setup in setups]
     runs = [network.init(generator) for generator in generators]
