@@ -194,3 +194,16 @@ def test_a_ceiling_bounds_the_predictor_from_above():
     assert float(train_loss(jammed)[0]) == pytest.approx(float(U), rel=1e-6)
     assert int(N_delta(jammed)[0]) == int((margin < 1).sum() + (above > 0).sum()) > 0
     assert int((margin > 1.05).sum()) > 0
+
+
+def test_a_convolutional_net_is_trained_like_any_other():
+    """On digits to the end, in both precisions, by implicit and by explicit steps: the same predictor."""
+    setup = Setup(dataset="digits", preprocessing="none", P=30, P_test=50, P_kernel=10, d=64, h=8, L=1, architecture="cnn",
+                  alpha_tilde=10.0)  # fmt: skip
+    ends = [train([setup]), train([setup], method="rkc"), train([setup.replace(architecture="cnn32")])]
+    assert [end.state.tolist() for end in ends] == [[FITTED]] * 3
+    scale = float(ends[0].f_test.square().mean().sqrt())
+    for end in ends[1:]:
+        assert float((end.f_test - ends[0].f_test).square().mean().sqrt()) < 0.03 * scale
+    with pytest.raises(ValueError, match="8 x 8 pixels allow 2 convolutional layers, got L = 4"):
+        setup.replace(L=4)

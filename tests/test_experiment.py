@@ -158,12 +158,14 @@ def test_every_field_is_part_of_the_key():
                  L=7, activation="relu", bias=True, loss="squared", alpha_tilde=7.0, t_max=7.0, seed=7, seed_data=7)
     other |= dict(dynamics="adam", decay=0.5)
     untried = {field.name for field in fields(Setup)} - set(other)
-    assert untried == {"architecture", "batch", "rate", "ceiling"}, "there is one architecture; the others follow"
+    assert untried == {"architecture", "batch", "rate", "ceiling"}, "these follow"
     base = Setup(P=20, t_max=20.0)
     keys = {base.key} | {base.replace(**{name: value}).key for name, value in other.items()}
     assert len(keys) == 1 + len(other)
     sgd = Setup(P=20, t_max=20.0, dynamics="sgd", batch=5, rate=0.1)
     assert len({sgd.key, sgd.replace(batch=6).key, sgd.replace(rate=0.2).key}) == 3
+    cnn = Setup(P=20, d=64, preprocessing="none", architecture="cnn")
+    assert len({cnn.key, cnn.replace(architecture="cnn32").key, cnn.replace(architecture="fc").key}) == 3
     descent = Setup(P=20, t_max=20.0, dynamics="descent", loss="quadratic_hinge")
     assert descent.key != descent.replace(ceiling=7.0).key
 

@@ -32,7 +32,7 @@ MUTATIONS = {
         "test_steppers.py::test_velocity_is_minus_the_gradient_over_alpha_squared",
     ),
     "f_tilde_0 not subtracted in the predictor": (
-        "setups.py", " - self.network.apply(self.w0, x))", ")",
+        "setups.py", " - self.network.apply(self.w0, part) for", " for",
         "test_observables.py::test_the_predictor_is_what_training_gained",
     ),
     "1/alpha for 1/alpha^2": (

@@ -145,3 +145,68 @@ def test_a_network_of_ones_own():
 
 def test_networks_by_name():
     assert NETWORKS["fc"] is fully_connected
+
+
+# convolutional nets --------------------------------------------------------------------------------------------------
+
+
+def by_hand(w: dict, x: torch.Tensor, channels: int, side: int, L: int, activation: str) -> torch.Tensor:
+    """A convolutional net of one run with every sum written as one over windows (`unfold`), pattern by pattern."""
+    phi, norm = ACTIVATIONS[activation].both, second_moment(activation)
+    outputs = []
+    for pattern in x:
+        a = pattern.reshape(channels, side, side)
+        for layer in range(1, L + 1):
+            padded = torch.nn.functional.pad(a, (1, 1, 1, 1))
+            windows = padded.unfold(1, 5, 1 + layer % 2).unfold(2, 5, 1 + layer % 2)  # (c, rows, columns, 5, 5)
+            fan_in = windows.shape[0] * 25 * (1 if layer == 1 else norm)
+            a = phi(torch.einsum("cijkl,hckl->hij", windows, w[f"W{layer}"]) / math.sqrt(fan_in))[0]
+        outputs.append(w[f"W{L + 1}"][0] @ a.mean((1, 2)) / math.sqrt(len(a) * norm))
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("d, channels, side, L", [(64, 1, 8, 2), (300, 3, 10, 2), (784, 1, 28, 4)])
+def test_a_convolutional_net_is_the_sum_over_windows(d, channels, side, L):
+    network = NETWORKS["cnn"](d, 3, L, "softplus5", False)
+    runs = [network.init(torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    assert {name: tuple(value.shape) for name, value in runs[0].items()} == {
+        "W1": (3, channels, 5, 5), **{f"W{i}": (3, 3, 5, 5) for i in range(2, L + 1)}, f"W{L + 1}": (1, 3)
+    }  # fmt: skip
+    x = torch.randn(2, d, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    f = network.apply(stack(runs), x)
+    for run, w in enumerate(runs):
+        torch.testing.assert_close(f[run], by_hand(w, x, channels, side, L, "softplus5"), rtol=1e-12, atol=1e-12)
+
+
+def test_a_shift_of_the_image_hardly_matters_to_a_convolutional_net():
+    """Away from the border, and by a multiple of the strides, the mean over pixels is the same."""
+    image = torch.zeros(1, 28, 28, dtype=torch.float64)
+    image[0, 8:12, 8:12] = torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    network = NETWORKS["cnn"](784, 4, 1, "tanh", False)  # odd: nothing comes from the empty rest
+    w = stack([network.init(torch.Generator().manual_seed(0))])
+    moved = [torch.roll(image, (shift, shift), (1, 2)).reshape(1, 784) for shift in (0, 2, 6, 1)]
+    f = [float(network.apply(w, x)[0, 0]) for x in moved]
+    assert f[1] == pytest.approx(f[0], rel=1e-12) and f[2] == pytest.approx(f[0], rel=1e-12) and abs(f[3] - f[0]) > 1e-6
+
+
+def test_single_precision_rounds_outputs_and_no_more():
+    double, single = NETWORKS["cnn"](64, 4, 2, "swish10", True), NETWORKS["cnn32"](64, 4, 2, "swish10", True)
+    w = stack([double.init(torch.Generator().manual_seed(0))])
+    assert all(torch.equal(value[0], single.init(torch.Generator().manual_seed(0))[name]) for name, value in w.items())
+    x = torch.randn(6, 64, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    one, two = double.tangent(w, x), single.tangent(w, x)
+    assert two.f.dtype == torch.float64 and 0 < float((one.f - two.f).abs().max()) < 1e-5
+    c = torch.randn(1, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    torch.testing.assert_close(two.vjp(c), one.vjp(c), rtol=1e-4, atol=1e-5)
+    J = one.jacobian(0, torch.arange(6))
+    torch.testing.assert_close(c @ J, one.vjp(c), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(two.gram(0, torch.tensor([1, 4])), (J @ J.T)[[1, 4]][:, [1, 4]], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "d, L, sentence",
+    [(10, 1, "square images of 1 or 3 channels, got d = 10"), (64, 3, "8 x 8 pixels allow 2 .* layers, got L = 3")],
+)
+def test_images_that_no_filter_fits_are_refused(d, L, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        NETWORKS["cnn"](d, 4, L, "relu", False)

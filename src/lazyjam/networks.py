@@ -7,7 +7,7 @@ Fully connected nets follow Eqs. 1-3 of the review: weights N(0, 1), a factor 1/
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -125,8 +125,78 @@ def fully_connected(d: int, h: int, L: int, activation: str = "swish10", bias: b
 
 
 def from_function(init: Callable[[Generator], Params], apply: Callable[[Params, Inputs], Outputs]) -> Network:
-    """Any other network: `apply` maps parameters with an axis of runs and inputs (P, ...) to outputs (R, P)."""
+    """Any other network: `apply` maps parameters with an axis of runs and inputs (P, ...) to outputs (R, P).
+
+    Neither runs nor patterns may mix: an output depends on its own run and its own pattern alone.
+    """
     return Network(init, apply, lambda w, x: AutogradTangent(apply, w, x))
 
 
-NETWORKS: dict[str, Callable[..., Network]] = {"fc": fully_connected}
+FILTER, PADDING = 5, 1  # the authors' filters; every other layer, from the first on, has stride 2
+
+
+def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: bool = False) -> Network:
+    """L convolutional layers of h channels, the mean over pixels, one output: the authors' `CV`, in our normalisation.
+
+    Inputs (P, d) are square images of one or three channels, one channel after the other. Filters are 5 x 5, the
+    padding is 1, and layers 1, 3, ... have stride 2. Each is divided by the root of its fan-in, the last by sqrt(h).
+    Parameters W1 (h, channels, 5, 5), W2..WL (h, h, 5, 5), W{L+1} (1, h), and biases as in `fully_connected`.
+
+    Raises ValueError for a d that is no square image, and for an image too small for L layers.
+    """
+    phi = ACTIVATIONS[activation]
+    channels, side = next(((c, math.isqrt(d // c)) for c in (1, 3) if c * math.isqrt(d // c) ** 2 == d), (0, 0))
+    if not channels:
+        raise ValueError(f"a convolutional net needs square images of 1 or 3 channels, got d = {d} numbers.")
+    left = side
+    for layer in range(L):
+        if left + 2 * PADDING < FILTER:
+            raise ValueError(f"images of {side} x {side} pixels allow {layer} convolutional layers, got L = {L}.")
+        left = (left + 2 * PADDING - FILTER) // (2 - layer % 2) + 1
+    fans = [channels * FILTER**2] + [h * FILTER**2] * (L - 1) + [h]
+    scales = [(fan * (second_moment(activation) if layer else 1)) ** -0.5 for layer, fan in enumerate(fans)]
+    shapes = [(h, channels, FILTER, FILTER)] + [(h, h, FILTER, FILTER)] * (L - 1) + [(1, h)]
+
+    def init(generator: Generator) -> Params:
+        w = {}
+        for layer, shape in enumerate(shapes, 1):
+            w[f"W{layer}"] = torch.randn(shape, generator=generator, dtype=torch.float64)
+            if bias:
+                w[f"b{layer}"] = torch.zeros(shape[0], dtype=torch.float64)
+        return w
+
+    def one(w: Params, x: Inputs) -> Tensor:
+        """The outputs (P,) of one run."""
+        a = x.unflatten(1, (channels, side, side))
+        for layer in range(L):
+            W, b = scales[layer] * w[f"W{layer + 1}"], w.get(f"b{layer + 1}")
+            a = phi.both(F.conv2d(a, W, b, stride=2 - layer % 2, padding=PADDING))[0]
+        return F.linear(a.mean((2, 3)), scales[L] * w[f"W{L + 1}"], w.get(f"b{L + 1}"))[:, 0]
+
+    def apply(w: Params, x: Inputs) -> Outputs:
+        runs = len(w["W1"])
+        return torch.stack([one({name: value[r] for name, value in w.items()}, x) for r in range(runs)])
+
+    return from_function(init, apply)
+
+
+def in_single_precision(network: Network) -> Network:
+    """The same network, evaluated in float32: weights are kept, and outputs given, in float64.
+
+    A CPU has no fast convolutions in float64. What is lost is alpha times the rounding of f_tilde, 1e-7 alpha, however
+    little the weights move, because they are stored exactly.
+    """
+
+    def apply(w: Params, x: Inputs) -> Outputs:
+        return network.apply({name: value.float() for name, value in w.items()}, x.float()).double()
+
+    return from_function(network.init, apply)
+
+
+def _convolutional_32(*shape: Any) -> Network:
+    return in_single_precision(convolutional(*shape))
+
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "fc": fully_connected, "cnn": convolutional, "cnn32": _convolutional_32,
+}

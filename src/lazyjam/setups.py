@@ -95,6 +95,8 @@ class Setup:
             raise ValueError(f"batch and rate belong to 'sgd', got {self.batch} and {self.rate} for {self.dynamics!r}.")
         if not self.ceiling > 1 or (self.ceiling < math.inf and self.dynamics != "descent"):
             raise ValueError(f"a ceiling is above one and for a 'descent', got {self.ceiling} for {self.dynamics!r}.")
+        if self.architecture != "fc":
+            self.network  # noqa: B018 (an image may not fit it)
         datasets.check(self.dataset, self.P, self.P_test, self.P_kernel, self.d, self.preprocessing, self.pca_on)
 
     @property

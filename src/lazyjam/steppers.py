@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .losses import Loss
 from .networks import Network
-from .tangents import Tangent, unflatten
+from .tangents import LayeredTangent, Tangent, unflatten
 from .types import Flat, Outputs, Params, PerRun
 
 
@@ -218,6 +218,7 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
 
 EXPLICIT = 0.5  # patterns whose stiffness adds up to less than this over a step are left to the explicit part
 MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole Hessian pays
+MAX_DENSE_BY_AUTOGRAD = 50  # where each of its rows is a derivative of a gradient
 
 
 class Solver:
@@ -228,7 +229,8 @@ class Solver:
     """
 
     def __init__(self, tangent: Tangent, run: int, dt: float, curvature: Tensor, pull: Tensor, n: int):
-        self.dense = n <= min(MAX_DENSE, max(MAX_DENSE // 2, 2 * len(curvature)))
+        most = MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
+        self.dense = n <= min(most, max(most // 2, 2 * len(curvature)))
         if self.dense:
             rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
             J = (dt * curvature[rows, None]).sqrt() * tangent.jacobian(run, rows)

@@ -225,10 +225,10 @@ def layered_gram(one: LayeredTangent, two: LayeredTangent) -> Gram:
 
 
 class AutogradTangent:
-    """Tangent of any batched `apply`, by automatic differentiation."""
+    """Tangent of any batched `apply`, by automatic differentiation. Neither runs nor patterns may mix in it."""
 
     def __init__(self, apply: Callable[[Params, Inputs], Outputs], w: Params, x: Inputs):
-        self._w = {name: value.detach() for name, value in w.items()}
+        self._w, self._x, self._at = {name: value.detach() for name, value in w.items()}, x, apply
         self._apply = lambda w: apply(w, x)
         self.f, self._pull = torch.func.vjp(self._apply, self._w)
 
@@ -242,17 +242,22 @@ class AutogradTangent:
         return self.jacobians(torch.arange(self.f.shape[1], device=self.f.device)).square().sum(-1)
 
     def jacobian(self, run: int, rows: Tensor) -> Tensor:
-        return self.jacobians(rows)[run]
+        return self._jacobians({name: value[run : run + 1] for name, value in self._w.items()}, rows)[0]
 
-    def jacobians(self, rows: Tensor, chunk: int = 64) -> Tensor:
-        """Rows of J for all runs, shape (R, len(rows), N). Runs do not mix, so one cotangent serves all of them."""
+    def jacobians(self, rows: Tensor) -> Tensor:
+        """Rows of J for all runs, shape (R, len(rows), N)."""
+        return self._jacobians(self._w, rows)
 
-        def row(mu: Tensor) -> Tensor:
-            return flatten(self._pull(F.one_hot(mu, self.f.shape[1]).to(self.f.dtype).expand_as(self.f))[0])
+    def _jacobians(self, w: Params, rows: Tensor, chunk: int = 64) -> Tensor:
+        """A pattern at a time, so that P rows cost P gradients on one pattern; one cotangent serves all runs."""
+
+        def row(x: Tensor) -> Tensor:
+            f, pull = torch.func.vjp(lambda w: self._at(w, x.unsqueeze(0)), w)
+            return flatten(pull(torch.ones_like(f))[0])
 
         if not len(rows):  # vmap has nothing to say about the shape of nothing
-            return self.f.new_zeros(len(self.f), 0, sum(value[0].numel() for value in self._w.values()))
-        return torch.func.vmap(row, chunk_size=chunk)(rows).transpose(0, 1)
+            return flatten(w).unsqueeze(1)[:, :0]
+        return torch.func.vmap(row, chunk_size=chunk)(self._x[rows]).transpose(0, 1)
 
     def gram(self, run: int, rows: Tensor) -> Tensor:
         J = self.jacobian(run, rows)

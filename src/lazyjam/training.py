@@ -154,7 +154,7 @@ def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]
         together.setdefault((_batch_of(setup), default_method(setup), scale), []).append(setup)
     found = []
     for group in together.values():
-        alone = group[0].dynamics == "descent"  # its steps are taken run by run
+        alone = group[0].dynamics == "descent" or group[0].architecture != "fc"  # what goes run by run anyway
         size = 1 if alone else max(1, BATCH_ELEMENTS[kind] // (group[0].P * group[0].h))
         found += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(found, key=lambda batch: len(batch) * batch[0].P * batch[0].N, reverse=True)
