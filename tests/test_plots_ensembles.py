@@ -67,12 +67,12 @@ def test_second_descent_and_noise(ax):
     fit = power_law(s, s[None] ** 2, (0.1, 0.4))
     noise = plots.subplots(1)[1][0]
     plots_ensembles.quadratic_cost(noise, s, {"feature": s**2}, {"feature": fit})
-    assert noise.lines[1].get_label() == "slope 2.00" and noise.lines[0].get_color() == plots.FEATURE
+    assert noise.lines[0].get_label() == "feature, slope 2.00" and noise.lines[0].get_color() == plots.FEATURE
 
 
 def test_regularisations_are_told_apart(ax):
     errors = over_h([[0.2, 0.4], [0.1, 0.1], [0.1, 0.3]])
-    plots_ensembles.regularised(ax, {"to the end": errors, "stopped": errors / 2, "decay": errors / 4}, 16.0, 10.0)
+    plots_ensembles.regularised(ax, {"to the end": errors, "stopped": errors / 2, "decay": errors / 4}, 16.0)
     drawn = [container.lines[0] for container in ax.containers]
     assert len({line.get_linestyle() for line in drawn}) == len({line.get_color() for line in drawn}) == 3
     assert drawn[1].get_ydata() == pytest.approx([0.15, 0.05, 0.1])

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from .fits import PowerLaw
-from .plots import FEATURE, LAZY, _log_widths, _plain_ticks, power
+from .plots import FEATURE, LAZY, _log_widths, _plain_ticks
 
 REGIMES = {"lazy": (LAZY, "o"), "feature": (FEATURE, "s")}
 GREY = "#6E6E6E"
@@ -26,9 +26,10 @@ def decaying(ax: Axes, N: xr.DataArray, samples: dict[str, xr.DataArray], fits: 
         mean, error = values.mean("seed"), values.std("seed", ddof=1) / np.sqrt(values.count("seed"))
         seen = mean.where(mean > error)
         low = np.minimum(error, 0.9 * seen)
-        ax.errorbar(N, seen, [low, error], color=colour, marker=marker, ms=4, ls="", label=regime)
         fit, window = fits[regime], np.array(fits[regime].window)
-        ax.plot(window, fit.at(window), color=colour, label=f"$N^{{{fit.slope:.2f}}}$")
+        label = f"{regime}, $N^{{{fit.slope:.2f}}}$"
+        ax.errorbar(N, seen, [low, error], color=colour, marker=marker, ms=4, ls="", label=label)
+        ax.plot(window, fit.at(window), color=colour)
     ax.set(xscale="log", yscale="log", xlabel="parameters $N$")
     ax.legend()
     return ax
@@ -78,11 +79,12 @@ def quadratic_cost(ax: Axes, sizes: np.ndarray, costs: dict[str, np.ndarray], fi
     """What normal noise added to the mean predictor costs in test error, against its size, with the fitted law."""
     for regime, cost in costs.items():
         colour, marker = REGIMES[regime]
-        ax.plot(sizes, cost, color=colour, marker=marker, ms=4, ls="", label=regime)
         fit, window = fits[regime], np.array(fits[regime].window)
-        ax.plot(window, fit.at(window), color=colour, label=f"slope {fit.slope:.2f}")
+        ax.plot(sizes, cost, color=colour, marker=marker, ms=4, ls="", label=f"{regime}, slope {fit.slope:.2f}")
+        ax.plot(window, fit.at(window), color=colour)
     ax.set(xscale="log", yscale="log", xlabel=r"noise over rms of $\langle f \rangle$",
            ylabel=r"cost $\epsilon - \epsilon(\langle f\rangle)$")
+    _plain_ticks(ax.xaxis, [s for s in (0.05, 0.1, 0.2, 0.4, 0.8) if sizes[0] <= s <= sizes[-1]])
     ax.legend()
     return ax
 
@@ -121,7 +123,7 @@ def saved(ax: Axes, single: xr.DataArray, best: dict[str, xr.DataArray]) -> Axes
     return ax
 
 
-def regularised(ax: Axes, errors: dict[str, xr.DataArray], h_star: SupportsFloat, scale: float) -> Axes:
+def regularised(ax: Axes, errors: dict[str, xr.DataArray], h_star: SupportsFloat) -> Axes:
     """Mean test error against width, to the end of the flow and under each regularisation; (h, seed) by name."""
     styles = (("black", "-", "o"), (FEATURE, "--", "s"), (LAZY, "-.", "^"))
     for (name, values), (colour, line, marker) in zip(errors.items(), styles, strict=False):
@@ -130,7 +132,6 @@ def regularised(ax: Axes, errors: dict[str, xr.DataArray], h_star: SupportsFloat
     ax.axvline(float(h_star), color="0.3", lw=0.8, ls=":")
     _log_widths(ax, values.h.values)
     ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
-    label = r"test error of single nets $\epsilon$"
-    ax.set(xlabel="width $h$", ylabel=label, title=rf"$\tilde\alpha = {power(scale)}$")
+    ax.set(xlabel="width $h$", ylabel=r"test error of single nets $\epsilon$")
     ax.legend()
     return ax
