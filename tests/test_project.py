@@ -20,19 +20,19 @@ LAYERS = [
     {"archives", "preprocessing", "tangents", "losses"},
     {"sources", "networks"},
     {"data", "steppers"},
-    {"flow", "kernels", "hessian"},
-    {"minima"},
+    {"flow", "hessian"},
+    {"minima", "kernels"},
     {"dynamics"},
     {"setups"},
     {"observables"},
     {"training"},
     {"experiment"},
-    {"packings", "perceptron", "stripe", "fits", "claims", "audit"},
+    {"packings", "perceptron", "stripe", "fits", "claims", "audit", "random_features"},
     {"ensembles", "compression"},
     {"jamming"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
-    {"plots_packings", "plots_jamming"},
+    {"plots_packings", "plots_jamming", "plots_ensembles"},
     {"parameters", "rehearsal"},
     {"filling"},
     {"cli_cache"},
@@ -68,7 +68,7 @@ def test_imports_point_down(module):
 
 
 def test_only_plots_draws():
-    assert users("matplotlib") | users("seaborn") <= {"plots", "plots_packings", "plots_jamming"}
+    assert users("matplotlib") | users("seaborn") <= {"plots", "plots_packings", "plots_jamming", "plots_ensembles"}
 
 
 def test_only_cli_knows_papermill():

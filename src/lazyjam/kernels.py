@@ -1,12 +1,22 @@
-"""The empirical neural tangent kernel Theta(x, x') = grad f_tilde(x) . grad f_tilde(x') (Eq. 5)."""
+"""Kernels of networks, and networks as kernels.
+
+The empirical neural tangent kernel is Theta(x, x') = grad f_tilde(x) . grad f_tilde(x') (Eq. 5). In the lazy regime it
+stays what it was, and training is a flow in the space of functions: f' = -(1/P) sum_mu Theta(., x_mu) dl/df(x_mu).
+"""
+
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
-from .networks import Network
-from .tangents import LayeredTangent, layered_gram
-from .types import Gram, Inputs, Params, PerRun
+from .flow import Snapshot, gradient_flow
+from .networks import Network, from_function
+from .tangents import LayeredTangent, Tangent, flatten, layered_gram
+from .types import Gram, Inputs, Labels, Outputs, Params, PerRun
+
+JITTER = 1e-12  # of the mean diagonal of a Gram matrix, added so that it can be factorised
 
 
 def ntk(network: Network, w: Params, x: Inputs, x2: Float[Tensor, "Q d"] | None = None) -> Gram:
@@ -19,10 +29,82 @@ def ntk(network: Network, w: Params, x: Inputs, x2: Float[Tensor, "Q d"] | None 
     two = one if x2 is None else network.tangent(w, x2)
     if isinstance(one, LayeredTangent):
         return layered_gram(one, two)
-    J, J2 = (t.jacobians(torch.arange(t.f.shape[1], device=t.f.device)) for t in (one, two))
-    return J @ J2.mT
+    rows = [torch.arange(t.f.shape[1], device=t.f.device) for t in (one, two)]
+    return torch.stack([one.jacobian(run, rows[0]) @ two.jacobian(run, rows[1]).T for run in range(len(one.f))])
 
 
 def relative_change(now: Gram, start: Gram) -> PerRun:
     """||Theta - Theta_0|| / ||Theta_0|| in Frobenius norm, per run: 1 is the cross-over from lazy to feature."""
     return (now - start).flatten(1).norm(dim=1) / start.flatten(1).norm(dim=1)
+
+
+# linear in the weights -----------------------------------------------------------------------------------------------
+
+
+class LinearTangent:
+    """The tangent of a network that is linear in its weights: that of its starting point, wherever it is."""
+
+    def __init__(self, f: Outputs, start: Tangent):
+        self.f, self._start = f, start
+        self.vjp, self.jvp, self.diagonal = start.vjp, start.jvp, start.diagonal
+        self.gram, self.jacobian = start.gram, start.jacobian
+
+    def hessian(self, run: int, c: Tensor, rows: Tensor) -> Tensor:
+        """Nothing bends."""
+        N = self.vjp(torch.zeros_like(self.f)).shape[1]
+        return self.f.new_zeros(N, N)
+
+
+def linearise(network: Network, w0: Params) -> Network:
+    """f_tilde(w_0, x) + grad f_tilde(w_0, x) . (w - w_0): the network to first order in a change of its weights.
+
+    w0: the weights of one run, with an axis of length one in front. The runs of the new network all start there.
+    Trained like any other, it is the lazy limit of the network at finite width.
+    """
+
+    def init(generator: Generator) -> Params:
+        return {name: value[0].clone() for name, value in w0.items()}
+
+    def tangent(w: Params, x: Inputs) -> LinearTangent:
+        start = {name: w0[name].expand_as(value) for name, value in w.items()}
+        base = network.tangent(start, x)
+        return LinearTangent(base.f + base.jvp(flatten(w) - flatten(start)), base)
+
+    return Network(init, lambda w, x: tangent(w, x).f, tangent)
+
+
+# kernel methods ------------------------------------------------------------------------------------------------------
+
+
+def features(K: Float[Tensor, "P P"], K_test: Float[Tensor, "Q P"]) -> tuple[Tensor, Tensor]:
+    """Inputs (P, P) and (Q, P) whose scalar products are the Gram matrix K and, between the two sets, K_test.
+
+    A kernel method on the patterns is a linear one on these: K = phi phi^T by Cholesky. Raises ValueError where K is
+    not positive.
+    """
+    lifted = K + JITTER * K.diagonal().mean() * torch.eye(len(K), dtype=K.dtype, device=K.device)
+    root, failed = torch.linalg.cholesky_ex(lifted)
+    if failed:
+        raise ValueError("a Gram matrix must be positive definite: this one is not, so are two patterns the same?")
+    return root, torch.linalg.solve_triangular(root, K_test.T, upper=False).T
+
+
+def kernel_flow(phi: Float[Tensor, "P P"], y: Labels, loss: str, **how: Any) -> Iterator[Snapshot]:
+    """Gradient flow with a frozen kernel, as a flow of the weights of `features`: one run, the time that of a network.
+
+    f(x) = phi(x) . w for any x whose features are known. how: what `flow.gradient_flow` takes.
+    """
+    linear = from_function(lambda generator: {"w": phi.new_zeros(phi.shape[1])}, lambda w, x: w["w"] @ x.T)
+    w0 = {"w": phi.new_zeros(1, phi.shape[1])}
+    yield from gradient_flow(linear, w0, (phi, y), loss, phi.new_ones(1), **how)
+
+
+def hard_margin(K: Float[Tensor, "P P"], y: Labels, K_test: Float[Tensor, "Q P"]) -> Tensor:
+    """f on a test set, (Q,), of the support vector machine without slack: the least norm in the kernel's space with y f >= 1.
+
+    Solved by scikit-learn (libsvm, C = 1e20). The offset that it adds is left in.
+    """
+    from sklearn.svm import SVC  # here, because it costs a second of every start of the command line
+
+    machine = SVC(kernel="precomputed", C=1e20, tol=1e-6, cache_size=2000).fit(K.numpy(), y.numpy())
+    return torch.from_numpy(machine.decision_function(K_test.numpy()))
