@@ -100,7 +100,7 @@ def kernel_flow(phi: Float[Tensor, "P P"], y: Labels, loss: str, **how: Any) -> 
 
 
 def hard_margin(K: Float[Tensor, "P P"], y: Labels, K_test: Float[Tensor, "Q P"]) -> Tensor:
-    """f on a test set, (Q,), of the support vector machine without slack: the least norm in the kernel's space with y f >= 1.
+    """f on a test set, (Q,), of the support vector machine without slack: the least norm with y f >= 1.
 
     Solved by scikit-learn (libsvm, C = 1e20). The offset that it adds is left in.
     """
