@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lazyjam import dynamics
-from lazyjam.flow import FITTED, MINIMUM, OUT_OF_TIME
+from lazyjam.flow import FITTED, HELD, MINIMUM, OUT_OF_TIME
 from lazyjam.kernels import ntk
-from lazyjam.observables import N_delta, train_loss
+from lazyjam.observables import N_delta, certified, train_loss
 from lazyjam.setups import Setup
 from lazyjam.training import train
 
@@ -113,8 +113,8 @@ def test_a_lazy_flow_with_decay_is_the_linear_one(method):
 def test_a_descent_with_decay_ends_where_both_forces_balance():
     setup = SMALL.replace(dynamics="descent", P=60, decay=1e-3, t_max=300.0, alpha_tilde=3.0)
     end = train([setup.replace(seed=seed) for seed in range(3)])
-    assert end.state.tolist() == [MINIMUM] * 3
-    assert end.N_delta_at.shape == (3, 3)
+    assert end.state.tolist() == [HELD] * 3 and not certified(end).any()
+    assert end.N_delta_at.shape == (3, 3) and (end.N_delta_at[:, 2] == end.N_delta).all()
     alpha, y = 3.0 / setup.h**0.5, end.data.train.y
     for run in range(3):
         w0, w = ({name: value[run : run + 1] for name, value in ws.items()} for ws in (end.w0, end.w))

@@ -7,17 +7,18 @@ import xarray as xr
 
 from lazyjam import STANDARD, Cache, Setup, ensemble, jackknife, ntk, sweep
 from lazyjam.ensembles import (
+    BLOCKS,
     HALVES,
     at_budget,
     deviations,
     error_of_size,
-    errors_of_halves,
-    halves,
     infinite,
     kernels_at_start,
     mean_margin,
     noisy_error,
-    over_halves,
+    over_parts,
+    parts,
+    parts_of_ensemble,
     relative_deviations,
     summary,
 )
@@ -107,63 +108,87 @@ def test_deviations_are_unbiased_and_leave_out_what_is_not_there():
     assert np.isnan(deviations(f)[0, 2]) and deviations(f).isel(h=0).count() == 4
 
 
-def test_halves_are_ensembles_of_their_members():
-    parts = errors_of_halves(MARGINS)
-    assert parts.shape == (HALVES + 1, 2)
-    assert parts[0].tolist() == pytest.approx([(MARGINS.mean(0) <= 0).mean(), (MARGINS <= 0).mean()])
-    pairs = [[(MARGINS[[i, j]].mean(0) <= 0).mean(), (MARGINS[[i, j]] <= 0).mean()] for i in range(5) for j in range(i)]
-    found = {tuple(row) for row in parts[1:].round(9)}
-    assert found <= {tuple(row) for row in np.round(pairs, 9)} and len(found) > 3
-    assert np.isnan(errors_of_halves(MARGINS[:1])[1:]).all()
+def test_parts_are_ensembles_of_their_members_on_their_points():
+    found = parts_of_ensemble(MARGINS)
+    assert found.shape == (1 + HALVES + BLOCKS, 3)
+
+    def expected(margins):
+        mean, variance = margins.mean(0), margins.var(0, ddof=1)
+        square = (mean**2).mean() - variance.mean() / len(margins)
+        return [(mean <= 0).mean(), (margins <= 0).mean(), np.sqrt(variance.mean() / square)]
+
+    assert found[0] == pytest.approx(expected(MARGINS))
+    pairs = np.array([expected(MARGINS[[i, j]]) for i in range(5) for j in range(i)])
+    for half in found[1 : 1 + HALVES]:
+        assert np.abs(pairs - half).max(1).min() < 1e-12
+    assert len({*found[1 : 1 + HALVES, 0]}) > 3
+    without_the_first = np.delete(MARGINS, range(20), axis=1)  # 400 points in 20 blocks
+    assert found[1 + HALVES] == pytest.approx(expected(without_the_first))
+    one = parts_of_ensemble(MARGINS[:1])
+    assert one[0, 0] == one[0, 1] == (MARGINS[0] <= 0).mean() and np.isnan(one[1 : 1 + HALVES]).all()
 
 
-def test_the_error_of_a_mean_over_halves_is_its_standard_error():
-    """For a number that is a mean over nets, leaving out half gives what the textbook gives, within its own noise."""
-    ratios = []
-    for seed in range(40):
-        margins = np.random.default_rng(seed).normal(rng.normal(0.4, 0.5, (20, 1)), 1.0, (20, 2000))
-        parts = errors_of_halves(margins)
-        table = xr.Dataset({"single": ("part", parts[:, 1])})
-        value, error = over_halves(lambda some: float(some.single), table)
-        single = (margins <= 0).mean(1)
-        assert value == pytest.approx(single.mean())
-        ratios.append(error / (single.std(ddof=1) / np.sqrt(20)))
-    assert np.mean(ratios) == pytest.approx(1, abs=0.06)
+def drawn(nets, points, seed):
+    """Nets that share what they learn and differ by noise that is smooth over the test points, and one test set."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, points)
+    waves = np.array([np.sin(k * x + p) for k in (3, 7, 15) for p in (0, 1)])
+    return 2 * np.sign(x) * (x + 0.15) + 0.3 * rng.standard_normal((nets, 6)) @ waves
+
+
+@pytest.mark.parametrize("number", ["error", "single", "excess"])
+def test_the_error_bar_is_how_much_a_number_changes_from_one_experiment_to_the_next(number):
+    """New nets and a new test set, sixty times: the spread of the numbers is the error that each of them claims."""
+
+    def statistic(some):
+        return some.single - infinite(some) if number == "excess" else some[number]
+
+    values, errors = [], []
+    for seed in range(60):
+        numbers = parts_of_ensemble(drawn(20, 2000, seed))
+        M = xr.DataArray([20] + [10] * HALVES + [20] * BLOCKS, dims="part")
+        table = xr.Dataset({"M": M, "error": ("part", numbers[:, 0]), "single": ("part", numbers[:, 1])})
+        value, error = over_parts(statistic, table)
+        values.append(value)
+        errors.append(error)
+    assert np.sqrt(np.mean(np.square(errors))) / np.std(values, ddof=1) == pytest.approx(1, abs=0.3)
 
 
 def test_the_infinite_ensemble_is_the_limit_of_the_law():
-    M = xr.DataArray([5, 20], dims="part")
+    M = xr.DataArray([5, 20, 1], dims="part")
     table = xr.Dataset({"M": M, "single": 0.10 + 0.04 * (M > 0), "error": 0.10 + 0.04 / M})
-    assert infinite(table).values == pytest.approx([0.10, 0.10], abs=1e-12)
+    assert infinite(table).values[:2] == pytest.approx([0.10, 0.10], abs=1e-12) and np.isnan(infinite(table)[2])
 
 
-def test_halves_come_with_the_ensembles(tmp_path):
+def test_parts_come_with_the_ensembles(tmp_path):
     cache = Cache(tmp_path)
     setup = Setup(P=40, P_test=100, P_kernel=20, t_max=1e5)
     axes = {"h": [8, 16], "alpha_tilde": [100.0], "seed": range(4)}
     whole = ensemble(setup, cache, progress=False, fitted=False, **axes)
-    parts = halves(setup, cache, progress=False, fitted=False, **axes)
-    assert parts.error.dims == ("h", "alpha_tilde", "part") and parts.M.isel(part=1).values.tolist() == [[2], [2]]
-    assert (parts.error.isel(part=0) == whole.error).all()
+    table = parts(setup, cache, progress=False, fitted=False, **axes)
+    assert table.error.dims == ("h", "alpha_tilde", "part")
+    assert table.M.isel(part=[0, 1, -1]).values.tolist() == [[[4, 2, 4]]] * 2
+    assert (table.error.isel(part=0) == whole.error).all()
+    assert np.allclose(table.fluctuation.isel(part=0), whole.fluctuation / whole.rms_mean, rtol=0.2)
     errors = sweep(setup, [error_of_nets], cache, progress=False, **axes).test_error
-    assert np.allclose(parts.single.isel(part=0), errors.mean("seed"), atol=0.011)  # margins are kept in half precision
+    assert np.allclose(table.single.isel(part=0), errors.mean("seed"), atol=0.011)  # margins are kept in half precision
     margins = mean_margin(setup.replace(h=8, alpha_tilde=100.0), cache, seed=range(4), fitted=False)
     assert (margins <= 0).mean() == pytest.approx(float(whole.error[0, 0]), abs=0.011)
-    with pytest.raises(ValueError, match="none of 2 nets fits"):
+    with pytest.raises(ValueError, match="only 0 of 2 nets fit"):
         mean_margin(setup.replace(h=1, P=200, t_max=1.0), cache, seed=[0, 1], progress=False)
 
 
-def test_an_older_record_without_halves_is_made_again(tmp_path):
+def test_an_older_record_without_parts_is_made_again(tmp_path):
     cache = Cache(tmp_path)
     setup, axes = Setup(P=40, P_test=100, P_kernel=20, h=16, t_max=1e5), {"seed": range(3)}
-    halves(setup, cache, progress=False, fitted=False, **axes)
-    keys = cache.keys()
-    cache.pack(keys, "old", drop=("parts", "mean_margin"))
+    first = parts(setup, cache, progress=False, fitted=False, **axes)
+    margins = mean_margin(setup, cache, seed=range(3), fitted=False)
+    cache.pack(cache.keys(), "old", drop=("parts_of_ensemble", "mean_margin"))
     for path in tmp_path.glob("loose/*/*.npz"):
-        if cache.get(path.stem).columns.keys() & {"parts"}:
+        if cache.get(path.stem).columns.keys() & {"parts_of_ensemble"}:
             path.unlink()
-    again = halves(setup, Cache(tmp_path), progress=False, fitted=False, **axes)
-    assert again.error.notnull().all() and (mean_margin(setup, Cache(tmp_path), seed=range(3), fitted=False) != 0).any()
+    assert parts(setup, Cache(tmp_path), progress=False, fitted=False, **axes).identical(first)
+    assert np.array_equal(mean_margin(setup, Cache(tmp_path), seed=range(3), fitted=False), margins)
 
 
 def test_noise_is_counted_without_drawing_it():
@@ -173,13 +198,15 @@ def test_noise_is_counted_without_drawing_it():
 
 
 def test_a_budget_buys_whole_nets():
-    sizes = xr.DataArray(np.array([[0.3, 0.2, 0.15, np.nan], [0.2, 0.16, 0.15, 0.14]]), dims=("h", "size"),
-                         coords={"h": [4, 8], "size": [1, 2, 3, 4]})  # fmt: skip
-    table = xr.Dataset({"error_of_size": sizes, "M": ("h", [3, 4])})
+    table = xr.Dataset({"M": ("h", [20, 20]), "single": ("h", [0.3, 0.2]), "error": ("h", [0.11, 0.15])},
+                       coords={"h": [4, 8]})  # fmt: skip
     cost = xr.DataArray([10.0, 25.0], dims="h", coords={"h": [4, 8]})
-    bought = at_budget(table, cost, 60.0)
-    assert bought.M.values.tolist() == [3, 2] and bought.error.values.tolist() == [0.15, 0.16]
-    assert np.isnan(at_budget(table, cost, 24.0).error.sel(h=8)) and np.isnan(at_budget(table, cost, 9.0).error).all()
+    infinite_ones = [0.11 - 0.19 / 19, 0.15 - 0.05 / 19]
+    assert at_budget(table, cost, 69.0).values == pytest.approx(
+        [infinite_ones[0] + 0.2 / 6, infinite_ones[1] + (0.2 - infinite_ones[1]) / 2]
+    )
+    assert at_budget(table, cost, 200.0).values[0] == pytest.approx(0.11)  # as many as there are
+    assert np.isnan(at_budget(table, cost, 24.0).sel(h=8)) and np.isnan(at_budget(table, cost, 9.0)).all()
 
 
 def test_bias_and_variance_add_up():

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
-from lazyjam.fits import bootstrap, crossing, power_law, spearman
+from lazyjam.fits import bootstrap, crossing, over_halves, power_law, spearman
 
 X = np.array([4.0, 8.0, 16.0, 32.0, 64.0])
 EVERYWHERE = (0.0, np.inf)
@@ -203,3 +204,13 @@ def test_a_point_at_the_end_of_a_window_is_in_it_whatever_the_rounding():
     x = np.array([1.0, 2.0, 520 / 400 - 1 + 3])  # 3.3000000000000003
     assert power_law(x, x[None] ** 2, (1.0, 3.3)).n_points == 3
     assert power_law(x, x[None] ** 2, (1.0, 3.29)).n_points == 2
+
+
+def test_halves_give_the_error_of_a_mean():
+    ratios = []
+    for seed in range(30):
+        table = xr.DataArray(np.random.default_rng(seed).standard_normal(40), dims="draw")
+        value, error = over_halves(lambda some: some.mean(), table, "draw")
+        assert value == pytest.approx(float(table.mean()))
+        ratios.append(error / float(table.std(ddof=1) / np.sqrt(40)))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.06)

@@ -20,14 +20,16 @@ def over_h(rows, **more):
 
 
 def test_a_value_whose_sign_is_unsure_is_not_drawn(ax):
-    samples = over_h([[0.2, 0.4], [0.1, 0.1], [0.5, -0.3]])
-    fit = power_law(N.values, samples.T.values, (60.0, 432.0))
-    plots_ensembles.decaying(ax, N, {"lazy": samples}, {"lazy": fit})
+    value, error = (xr.DataArray(row, dims="h", coords={"h": H}) for row in ([0.3, 0.1, 0.1], [0.1, 0.01, 0.4]))
+    fit = power_law(N.values, value.values[None], (60.0, 432.0))
+    plots_ensembles.decaying(ax, N, {"lazy": (value, error)}, {"lazy": fit})
     drawn = ax.containers[0].lines[0].get_ydata()
     assert drawn[:2] == pytest.approx([0.3, 0.1]) and np.isnan(drawn[2])
     line = ax.lines[-1]
     assert line.get_xdata().tolist() == [60.0, 432.0] and line.get_ydata() == pytest.approx([0.3, 0.1])
-    plots_ensembles.kernel_fluctuation(ax, N, samples)
+    bars = ax.containers[0].lines[2][0].get_segments()
+    assert bars[0][:, 1] == pytest.approx([0.2, 0.4])
+    plots_ensembles.kernel_fluctuation(ax, N, value)
     assert ax.lines[-1].get_ydata() == pytest.approx([0.3, 0.1, 0.1])
 
 
@@ -53,14 +55,14 @@ def test_an_ensemble_starts_at_the_line_of_single_nets(ax):
 
 
 def test_what_is_saved_is_a_share(ax):
-    single = xr.DataArray([0.3, 0.2, 0.1], dims="h", coords={"h": H})
-    plots_ensembles.saved(ax, single, {"parameters": xr.DataArray([0.15, 0.09], dims="h", coords={"h": [16, 64]})})
+    plots_ensembles.saved(ax, [16, 64], {"parameters": np.array([0.25, 0.1])})
     assert ax.lines[0].get_ydata() == pytest.approx([0.25, 0.1]) and ax.lines[0].get_xdata().tolist() == [16, 64]
 
 
 def test_second_descent_and_noise(ax):
-    numbers = xr.Dataset({"single": ("N", [1.0, 9.0, 0.5]), "infinite": ("N", [0.9, 0.4, 0.3])})
-    plots_ensembles.second_descent(ax, np.array([0.5, 1.0, 2.0]), numbers, xr.DataArray([0.9, 0.4, 0.3], dims="N"))
+    columns = {"single": [1.0, 9.0, 0.5], "infinite": [0.9, 0.4, 0.3], "known": [0.9, 0.4, 0.3]}
+    numbers = xr.Dataset({name: ("N", column) for name, column in columns.items()})
+    plots_ensembles.second_descent(ax, np.array([0.5, 1.0, 2.0]), numbers)
     assert [line.get_label() for line in ax.lines[:3]] == ["one draw", "infinite ensemble", "known"]
     assert ax.get_yscale() == "log"
     s = np.array([0.1, 0.2, 0.4])

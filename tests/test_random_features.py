@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from lazyjam.random_features import Regression, exact_variance, mean_prediction, predictions, regression
+from lazyjam.random_features import (
+    Regression,
+    exact_variance,
+    mean_prediction,
+    predictions,
+    regression,
+    square_errors,
+)
 
 rng = np.random.default_rng(0)
 X, X_TEST = rng.standard_normal((12, 4)), rng.standard_normal((30, 4))
@@ -66,3 +74,23 @@ def test_few_features_act_as_a_ridge():
 def test_no_features_are_refused():
     with pytest.raises(ValueError, match="at least one feature, got N = 0"):
         predictions(PROBLEM, 0, 1, seed=0)
+
+
+def test_several_targets_are_predicted_as_each_alone():
+    both = PROBLEM._replace(y=np.stack([Y, Y**2], 1))
+    for N in (5, 30):
+        f = predictions(both, N, 2, seed=4)
+        assert f.shape == (2, 30, 2) and np.allclose(f[..., 0], predictions(PROBLEM, N, 2, seed=4), atol=1e-8)
+        assert np.allclose(mean_prediction(both, N)[:, 0], mean_prediction(PROBLEM, N), atol=1e-10)
+
+
+def test_square_errors_of_one_and_of_infinitely_many():
+    """Predictions with a known mean and variance: the infinite ensemble has the error of the mean."""
+    N, target = [5, 12, 40], xr.DataArray(np.linspace(-1, 1, 30), dims="x")
+    noise = np.random.default_rng(1).standard_normal((3, 4000, 30)) * 0.5
+    f = xr.DataArray(0.8 * target.values + noise, dims=("N", "draw", "x"), coords={"N": N})
+    table = square_errors(f, target, 12)
+    bias = float((0.04 * target**2).mean())
+    assert table.infinite.values[[0, 2]] == pytest.approx([bias, bias], abs=1e-3)
+    assert table.single.values[[0, 2]] == pytest.approx([bias + 0.25] * 2, rel=0.02)
+    assert np.isnan(table.single[1]) and np.isnan(table.infinite[1])

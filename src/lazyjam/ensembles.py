@@ -18,7 +18,7 @@ from .training import training_data
 
 VERSION = 1  # of the numbers below
 HOW = ("executor", "device", "progress", "max_gradients", "method")  # what `sweep` takes besides the axes
-HALVES = 40  # random halves of an ensemble, from whose spread error bars are read
+HALVES, BLOCKS = 40, 20  # random halves of the nets, and blocks of the test set, by which error bars are read
 SUBSETS = 100  # random subsets per size for the error as a function of the size
 
 
@@ -36,32 +36,42 @@ def ensemble(setup: Setup, cache: Cache, *, seed: Sequence[int], fitted: bool = 
     return _table(rows, coords)
 
 
-def halves(setup: Setup, cache: Cache, *, seed: Sequence[int], fitted: bool = True, **axes: Any) -> xr.Dataset:
-    """The same ensembles and random halves of them, along `part`: the whole is part 0.
+def parts(setup: Setup, cache: Cache, *, seed: Sequence[int], fitted: bool = True, **axes: Any) -> xr.Dataset:
+    """The same ensembles, and what is left of them, along `part`, so that a number read off them has an error bar.
 
-    Variables: M, the number of nets; error, the test error of their <f>; single, the mean of their own errors.
-    A number read off these errors has an error bar, its spread among the halves: see `over_halves`.
+    Part 0 is the whole. Then come HALVES random halves of the nets, then all nets on the test set without one of
+    BLOCKS blocks of it: see `over_parts`.
+    Variables: M, the number of nets; error, the test error of their <f>; single, the mean of their own errors;
+    fluctuation, the root mean square of f - <f> over that of <f>, its square unbiased above and below.
+    An ensemble of one net has no halves: their numbers are NaN.
     """
-    rows, coords = _rows(setup, cache, seed, fitted, axes, "parts")
+    rows, coords = _rows(setup, cache, seed, fitted, axes, "parts_of_ensemble")
     del coords["seed"]
-    shape = (*map(len, coords.values()), HALVES + 1)
-    empty = np.full((HALVES + 1, 2), np.nan)
-    parts = np.array([row.get("parts", empty) for row in rows]).reshape(*shape, 2)
-    M = np.array([[row["M"]] + [row["M"] // 2] * HALVES for row in rows]).reshape(shape)
+    shape = (*map(len, coords.values()), 1 + HALVES + BLOCKS)
+    empty = np.full((shape[-1], 3), np.nan)
+    numbers = np.array([row.get("parts_of_ensemble", empty) for row in rows]).reshape(*shape, 3)
+    M = np.array([[row["M"]] + [row["M"] // 2] * HALVES + [row["M"]] * BLOCKS for row in rows]).reshape(shape)
     dims = (*coords, "part")
-    variables = {"M": (dims, M), "error": (dims, parts[..., 0]), "single": (dims, parts[..., 1])}
-    return xr.Dataset(variables, coords=coords)
+    variables = {name: (dims, numbers[..., i]) for i, name in enumerate(("error", "single", "fluctuation"))}
+    return xr.Dataset({"M": (dims, M), **variables}, coords=coords)
 
 
-def over_halves(statistic: Callable[[xr.Dataset], ArrayLike], table: xr.Dataset) -> tuple[float, float]:
-    """A number read off `halves`, and its standard error over initial weights: a jackknife that leaves out half.
+def over_parts(statistic: Callable[[xr.Dataset], ArrayLike], table: xr.Dataset) -> tuple[float, float]:
+    """A number read off `parts`, and its standard error: from the initial weights and from the test set, added.
 
-    A test error is a count. Leaving out one net changes it by a few test points, of which as many go either way, so the
-    usual jackknife of an ensemble's error is noise; leaving out half of the nets is not (Shao, Wu, Ann. Statist. 17
-    (1989) 1176).
+    From the weights, a jackknife that leaves out half: the spread among halves. A test error is a count, and leaving
+    out one net moves a few test points, of which as many go either way, so the usual jackknife of an ensemble's error
+    is noise (Shao, Wu, Ann. Statist. 17 (1989) 1176). From the test set, a jackknife over its blocks.
     """
-    values = np.array([float(statistic(table.isel(part=part))) for part in range(table.sizes["part"])])
-    return values[0], float(values[1:].std(ddof=1))
+    values = xr.DataArray([float(statistic(table.isel(part=i))) for i in range(table.sizes["part"])], dims="part")
+    return float(values[0]), float(standard_error(values))
+
+
+def standard_error(values: xr.DataArray) -> xr.DataArray:
+    """The standard error of numbers that are known for every `part`: see `over_parts`. NaN where a part is."""
+    halves, blocks = values.isel(part=slice(1, 1 + HALVES)), values.isel(part=slice(1 + HALVES, None))
+    points = (BLOCKS - 1) / BLOCKS * ((blocks - blocks.mean("part")) ** 2).sum("part", skipna=False)
+    return np.sqrt(halves.var("part", ddof=1, skipna=False) + points)
 
 
 def _rows(setup: Setup, cache: Cache, seed: Sequence[int], fitted: bool, axes: dict, needs: str) -> tuple[list, dict]:
@@ -75,7 +85,7 @@ def _rows(setup: Setup, cache: Cache, seed: Sequence[int], fitted: bool, axes: d
     for index, runs in cells.items():
         N = members.N_delta.values[index]
         chosen = _chosen(N, fitted)
-        enough = len(chosen) > 0 and len(chosen) >= np.count_nonzero(~np.isnan(N)) / 2
+        enough = _enough(len(chosen), N)
         numbers = _ensemble([runs[i] for i in chosen], cache, how, needs) if enough else {"M": len(chosen)}
         rows.append({**numbers, "members": chosen})
     return rows, coords
@@ -84,17 +94,22 @@ def _rows(setup: Setup, cache: Cache, seed: Sequence[int], fitted: bool, axes: d
 def mean_margin(setup: Setup, cache: Cache, *, seed: Sequence[int], fitted: bool = True, **how: Any) -> NDArray:
     """y <f> on the test set, (P_test,), of the ensemble over `seed` of the nets that fit, or of all.
 
-    Raises ValueError where no net is left to average.
+    Raises ValueError where fewer than half are left to average.
     """
     N = sweep(setup, [N_delta], cache, seed=seed, **how).N_delta.values
     runs = [setup.replace(seed=seed[i]) for i in _chosen(N, fitted)]
-    if not runs:
-        raise ValueError(f"none of {len(N)} nets fits, so there is no mean predictor: take fitted=False or wider ones.")
+    if not _enough(len(runs), N):
+        said = f"only {len(runs)} of {len(N)} nets fit"
+        raise ValueError(f"{said}, which is no ensemble: take fitted=False, or wider nets.")
     return _ensemble(runs, cache, how, needs="mean_margin")["mean_margin"].astype(np.float64)
 
 
 def _chosen(N_delta: NDArray, fitted: bool) -> NDArray:
     return np.flatnonzero(N_delta == 0 if fitted else ~np.isnan(N_delta))
+
+
+def _enough(chosen: int, N_delta: NDArray) -> bool:
+    return chosen > 0 and 2 * chosen >= int(np.count_nonzero(~np.isnan(N_delta)))
 
 
 def _ensemble(runs: list[Setup], cache: Cache, how: dict, needs: str) -> dict[str, Any]:
@@ -126,19 +141,36 @@ def summary(margins: np.ndarray) -> dict[str, np.ndarray | np.float64]:
         "fluctuation": np.float64(fluctuation),
         "rms_mean": np.sqrt((mean**2).mean()),
         "mean_margin": mean.clip(-6e4, 6e4).astype(np.float16),
-        "parts": errors_of_halves(margins),
+        "parts_of_ensemble": parts_of_ensemble(margins),
     }
 
 
-def errors_of_halves(margins: NDArray) -> NDArray:
-    """Test error of <f> and mean test error, (HALVES + 1, 2), of all nets and of random halves of them."""
-    M, single = len(margins), (margins <= 0).mean(1)
+def parts_of_ensemble(margins: NDArray) -> NDArray:
+    """What `parts` says of the ensemble with these margins y f, (M, P_test): shape (1 + HALVES + BLOCKS, 3)."""
+    M, points = margins.shape
     generator = np.random.default_rng(M)
-    parts = [np.arange(M)] + [generator.choice(M, M // 2, replace=False) for _ in range(HALVES if M > 1 else 0)]
-    found = np.full((HALVES + 1, 2), np.nan)
-    for i, part in enumerate(parts):
-        found[i] = (margins[part].mean(0) <= 0).mean(), single[part].mean()
+    halves = [generator.choice(M, M // 2, replace=False) for _ in range(HALVES if M > 1 else 0)]
+    found = np.full((1 + HALVES + BLOCKS, 3), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a single net has no variance
+        for i, some in enumerate([np.arange(M), *halves]):
+            whole = _point_by_point(margins[some])
+            found[i] = _of_points(*whole, len(some))
+            if i == 0:
+                for j, block in enumerate(np.array_split(np.arange(points), BLOCKS)):
+                    found[1 + HALVES + j] = _of_points(*(np.delete(values, block) for values in whole), M)
     return found
+
+
+def _point_by_point(margins: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """<y f>, the variance over nets, and the share of nets that err, at every test point."""
+    M = len(margins)
+    variance = margins.var(0, ddof=1) if M > 1 else np.full(margins.shape[1], np.nan)
+    return margins.mean(0), variance, (margins <= 0).mean(0)
+
+
+def _of_points(mean: NDArray, variance: NDArray, wrong: NDArray, M: int) -> tuple[float, float, float]:
+    square = (mean**2).mean() - variance.mean() / M
+    return (mean <= 0).mean(), wrong.mean(), np.sqrt(variance.mean() / square)
 
 
 def error_of_size(margins: np.ndarray) -> np.ndarray:
@@ -153,10 +185,10 @@ def error_of_size(margins: np.ndarray) -> np.ndarray:
 
 
 def infinite(table: xr.Dataset) -> xr.DataArray:
-    """The test error of an ensemble of infinitely many nets, from `single`, `error` and `M` of `halves`.
+    """The test error of an ensemble of infinitely many nets, from `single`, `error` and `M` of `parts`.
 
     What m nets err more than infinitely many is c / m, because it is quadratic in the fluctuation (Section 3):
-    eps = eps_M - (eps_1 - eps_M) / (M - 1).
+    eps = eps_M - (eps_1 - eps_M) / (M - 1). NaN for a single net.
     """
     return table.error - (table.single - table.error) / (table.M - 1)
 
@@ -173,14 +205,14 @@ def noisy_error(margins: ArrayLike, size: ArrayLike) -> NDArray:
     return np.array([ndtr(-m / one).mean() if one > 0 else (m <= 0).mean() for one in sizes.flat]).reshape(sizes.shape)
 
 
-def at_budget(table: xr.Dataset, cost: xr.DataArray, budget: float) -> xr.Dataset:
-    """The largest ensembles that a budget pays for: M, their number of nets, and error, their test error.
+def at_budget(table: xr.Dataset, cost: xr.DataArray, budget: float) -> xr.DataArray:
+    """The test error of as many nets as a budget pays for, by the law eps_m = eps + c / m of `infinite`.
 
-    table: of `ensemble`. cost: of one net over some of its axes, in the units of the budget: parameters, operations, or
-    seconds. Not more nets are used than the table has; NaN where one net is too dear.
+    table: of `parts`, or one part of it. cost: of one net over some of its axes, in the units of the budget, which may
+    be parameters, operations, or seconds. NaN where one net is too dear.
     """
-    M = np.minimum(budget // cost, table.M).astype(int)
-    return xr.Dataset({"M": M, "error": table.error_of_size.sel(size=M.clip(min=1)).where(M >= 1)}).drop_vars("size")
+    m = budget // cost
+    return (infinite(table) + (table.single - infinite(table)) / m).where(m >= 1)
 
 
 def deviations(outputs: xr.DataArray, over: str = "test") -> xr.DataArray:
@@ -194,7 +226,7 @@ def deviations(outputs: xr.DataArray, over: str = "test") -> xr.DataArray:
 
 
 def relative_deviations(outputs: xr.DataArray, over: str = "test") -> xr.DataArray:
-    """||f - <f>||^2 / ||<f>||^2 of every net, unbiased as in `deviations`."""
+    """||f - <f>||^2 / ||<f>||^2 of every net; the numerator is unbiased, the mean of the nets stands for <f>."""
     return deviations(outputs, over) / (outputs.mean("seed") ** 2).mean(over)
 
 

@@ -18,9 +18,9 @@ from .steppers import METHODS, Point, Problem
 from .tangents import flatten
 from .types import Flat, Inputs, Labels, Outputs, Params, PerRun
 
-RUNNING, FITTED, OUT_OF_TIME, CAPPED, FAILED, MINIMUM = range(6)
+RUNNING, FITTED, OUT_OF_TIME, CAPPED, FAILED, MINIMUM, HELD = range(7)
 """States of a run: still going, the loss reached its end, t_max reached, cap on gradients reached, not a number; and
-the end of what is no flow: a minimum of the loss that is not zero."""
+the ends of what is no flow: a minimum of the loss that is not zero, and one of the loss and a weight decay together."""
 
 SLACK = 1e-8  # below it, the largest Delta, which falls for ever, is zero
 OVERSHOOT = 1e-4  # a fitted run ends where its smallest margin lies between 1 and 1 + OVERSHOOT

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .flow import FITTED, MINIMUM, OUT_OF_TIME, unsatisfied
+from .flow import FITTED, HELD, MINIMUM, OUT_OF_TIME, unsatisfied
 from .hessian import bending, contacts, hessian
 from .losses import ENERGY_END
 from .steppers import Point, Problem
@@ -160,7 +160,8 @@ def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -
     if PATIENCE times as many steps do not suffice.
 
     counts: ascending numbers of steps, at most `steps`, after which N_delta is recorded. With a weight decay the end is
-    a MINIMUM of U and the decay together, whose gradient is below CONVERGED, and it is the decay that holds it.
+    HELD: a minimum of U and the decay together, with a gradient below CONVERGED and a positive Hessian. U alone may
+    lead down from there.
     """
     if problem.start is not None:
         return _held(problem, w, steps, counts)
@@ -191,13 +192,13 @@ def minimum(problem: Problem, w: Flat, steps: int, counts: Sequence[int] = ()) -
 
 
 def _held(problem: Problem, w: Flat, steps: int, counts: Sequence[int]) -> Minimum:
-    seen, state = [], OUT_OF_TIME
-    for taken, here in enumerate(islice(descent(problem, w, pull=problem.decay * float(problem.alpha) ** 2), steps), 1):
-        state = MINIMUM if here.gradient <= CONVERGED else OUT_OF_TIME
-        while len(seen) < len(counts) and (state == MINIMUM or taken >= counts[len(seen)]):
-            seen.append(unsatisfied(problem, here.delta))
-        if state == MINIMUM:
+    seen, state, pull = [], OUT_OF_TIME, problem.decay * float(problem.alpha) ** 2
+    for taken, here in enumerate(islice(descent(problem, w, pull=pull), steps), 1):
+        if here.gradient <= CONVERGED and _is_stable(problem, here, pull):
+            state = HELD
             break
+        while len(seen) < len(counts) and taken >= counts[len(seen)]:
+            seen.append(unsatisfied(problem, here.delta))
     last = unsatisfied(problem, here.delta)
     return Minimum(here.w, state, taken, torch.cat([*seen, *[last] * (len(counts) - len(seen)), last[:0]]))
 
@@ -213,6 +214,11 @@ def _is_minimum(problem: Problem, here: Valley) -> bool:
     forces = touching.delta[:, None] * touching.jacobian
     if forces.sum(0).norm() > BALANCED * forces.norm():
         return False
-    H = sum(hessian(tangent, problem.y, here.delta, alpha))
-    H.diagonal().add_(PULL)
+    return _is_stable(problem, here, PULL)
+
+
+def _is_stable(problem: Problem, here: Valley, pull: float) -> bool:
+    """Whether no direction leads down from where such a pull holds."""
+    H = sum(hessian(problem.at(here.w).tangent, problem.y, here.delta, problem.alpha[0]))
+    H.diagonal().add_(pull)
     return not bool(torch.linalg.cholesky_ex(H).info)

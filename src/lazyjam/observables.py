@@ -48,7 +48,7 @@ def _decided(trained: Trained, values: Tensor) -> Tensor:
 
 @observable()
 def N_delta(trained: Trained) -> Tensor:
-    """Number of unsatisfied patterns at the end, y f < 1; NaN for a run that was broken off."""
+    """Number of unsatisfied patterns at the end, Delta > 0; NaN for a run that was broken off."""
     return _decided(trained, trained.N_delta)
 
 

@@ -16,15 +16,16 @@ REGIMES = {"lazy": (LAZY, "o"), "feature": (FEATURE, "s")}
 GREY = "#6E6E6E"
 
 
-def decaying(ax: Axes, N: xr.DataArray, samples: dict[str, xr.DataArray], fits: dict[str, PowerLaw]) -> Axes:
-    """A quantity of both regimes that falls with the number of parameters: mean over the seeds, and the fitted law.
+def decaying(
+    ax: Axes, N: xr.DataArray, values: dict[str, tuple[xr.DataArray, xr.DataArray]], fits: dict[str, PowerLaw]
+) -> Axes:
+    """A quantity of both regimes that falls with the number of parameters, and the fitted law.
 
-    samples: by regime, (h, seed). A value without a sign that is sure is not drawn.
+    values: by regime, the quantity and its standard error over h. What is not larger than its error is not drawn.
     """
-    for regime, values in samples.items():
+    for regime, (value, error) in values.items():
         colour, marker = REGIMES[regime]
-        mean, error = values.mean("seed"), values.std("seed", ddof=1) / np.sqrt(values.count("seed"))
-        seen = mean.where(mean > error)
+        seen = value.where(value > error)
         low = np.minimum(error, 0.9 * seen)
         fit, window = fits[regime], np.array(fits[regime].window)
         label = f"{regime}, $N^{{{fit.slope:.2f}}}$"
@@ -35,9 +36,9 @@ def decaying(ax: Axes, N: xr.DataArray, samples: dict[str, xr.DataArray], fits: 
     return ax
 
 
-def kernel_fluctuation(ax: Axes, N: xr.DataArray, samples: xr.DataArray) -> None:
-    """The squared relative fluctuation of the kernel at the start, beside that of the predictor, in grey."""
-    ax.plot(N, samples.mean("seed"), color=GREY, marker="^", ms=4, lw=1, ls=":", label="kernel")
+def kernel_fluctuation(ax: Axes, N: xr.DataArray, values: xr.DataArray) -> None:
+    """The relative fluctuation of the kernel at the start, beside that of the predictor, in grey."""
+    ax.plot(N, values, color=GREY, marker="^", ms=4, lw=1, ls=":", label="kernel")
     ax.legend()
 
 
@@ -60,14 +61,14 @@ def without_a_second_descent(ax: Axes, table: xr.Dataset, many: dict[str, xr.Dat
     return ax
 
 
-def second_descent(ax: Axes, ratio: np.ndarray, numbers: xr.Dataset, known: xr.DataArray) -> Axes:
+def second_descent(ax: Axes, ratio: np.ndarray, numbers: xr.Dataset) -> Axes:
     """Mean square error of regression on random features against N / P.
 
-    numbers: `single` and `infinite` along N. known: the error of the mean prediction, without a free parameter.
+    numbers: along N, `single`, `infinite`, and `known`, that of the mean prediction, without a free parameter.
     """
     ax.plot(ratio, numbers.single, color=GREY, marker="o", ms=4, label="one draw")
     ax.plot(ratio, numbers.infinite, color=LAZY, marker="s", ms=4, ls="", label="infinite ensemble")
-    ax.plot(ratio, known, color=LAZY, lw=1, ls="--", label="known")
+    ax.plot(ratio, numbers.known, color=LAZY, lw=1, ls="--", label="known")
     ax.axvline(1, color="0.3", lw=0.8, ls=":")
     ax.set(xscale="log", yscale="log", xlabel="features over data $N / P$", ylabel="mean square error")
     _plain_ticks(ax.xaxis, [v for v in (0.1, 0.2, 0.5, 1, 2, 4, 8) if ratio[0] <= v <= ratio[-1]])
@@ -107,16 +108,15 @@ def budgets(ax: Axes, table: xr.Dataset, N: xr.DataArray, h_star: float, shown: 
     return ax
 
 
-def saved(ax: Axes, single: xr.DataArray, best: dict[str, xr.DataArray]) -> Axes:
-    """The share of the error of one net that the best ensemble of the same cost saves, against the width of that net.
+def saved(ax: Axes, widths: Sequence[int], shares: dict[str, np.ndarray]) -> Axes:
+    """The share of the error of one net that an ensemble of the same cost saves, against the width of that net.
 
-    single: error of one net over h. best: by the kind of cost, the lowest error that the cost of that net buys.
+    shares: by the kind of cost, at these widths.
     """
-    for (kind, errors), (colour, marker) in zip(best.items(), ((LAZY, "o"), (FEATURE, "s")), strict=False):
-        share = 1 - errors / single.sel(h=errors.h)
-        ax.plot(errors.h, share, color=colour, marker=marker, label=f"same {kind}")
+    for (kind, share), (colour, marker) in zip(shares.items(), ((LAZY, "o"), (FEATURE, "s")), strict=False):
+        ax.plot(widths, share, color=colour, marker=marker, label=f"same {kind}")
     ax.axhline(0, color="0.3", lw=0.8)
-    _log_widths(ax, single.h.values)
+    _log_widths(ax, np.array(widths))
     ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
     ax.set(xlabel="width $h$ of the one net", ylabel="error saved by an ensemble")
     ax.legend()

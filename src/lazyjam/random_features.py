@@ -9,6 +9,7 @@ N < P. The features are the initial weights: an ensemble averages over them at t
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import brentq
@@ -18,7 +19,7 @@ JITTER = 1e-10  # added to the diagonal of the kernel, so that it can be factori
 
 
 class Regression(NamedTuple):
-    """Labels y (P,) at x (P, d), to be predicted at x_test (Q, d); kernel: K over both sets, (P + Q, P + Q)."""
+    """Labels y (P,), or several kinds of them (P, k), and the kernel K over training and test set, (P + Q, P + Q)."""
 
     y: NDArray
     kernel: NDArray
@@ -39,7 +40,7 @@ def regression(x: NDArray, y: NDArray, x_test: NDArray) -> Regression:
 
 
 def predictions(problem: Regression, N: int, draws: int, seed: int) -> NDArray:
-    """f on the test set for so many draws of N features, (draws, Q).
+    """f on the test set for so many draws of N features, (draws, Q), or (draws, Q, k).
 
     Raises ValueError for a number of features that is not positive.
     """
@@ -55,7 +56,7 @@ def predictions(problem: Regression, N: int, draws: int, seed: int) -> NDArray:
 
 
 def exact_variance(problem: Regression, N: int) -> NDArray:
-    """Variance of f over the features at every test point, (Q,), for N > P + 1: exact at any size.
+    """Variance of f over the features at every test point, (Q,) for labels (P,), for N > P + 1: exact at any size.
 
     Given the features at the training points, those at x are normal, with the mean that kernel regression predicts and
     the variance K(x|X) = K(x, x) - K(x, X) K^(-1) K(X, x). So f(x) is its kernel regression plus theta . xi / sqrt(N)
@@ -82,4 +83,17 @@ def mean_prediction(problem: Regression, N: int) -> NDArray:
     if N < len(K):
         low, high = np.log(values.max() * 1e-16), np.log(values.max() * len(K))
         ridge = np.exp(brentq(lambda log: (values / (values + np.exp(log))).sum() - N, low, high))
-    return k.T @ (vectors @ ((vectors.T @ problem.y) / (values + ridge)))
+    return k.T @ (vectors @ ((vectors.T @ problem.y).T / (values + ridge)).T)
+
+
+def square_errors(f: xr.DataArray, y_test: xr.DataArray, P: int) -> xr.Dataset:
+    """Mean square errors of predictions f over N, draw and x, where y_test are the targets at x.
+
+    Variables over N: single, of one draw; infinite, of the mean over infinitely many, which is that of the mean over
+    those measured less their variance over their number. NaN at N = P and one beside it, where the variance over the
+    features is infinite.
+    """
+    variance = f.var("draw", ddof=1).mean("x")
+    many = ((f.mean("draw") - y_test) ** 2).mean("x") - variance / f.sizes["draw"]
+    table = xr.Dataset({"single": ((f - y_test) ** 2).mean(["draw", "x"]), "infinite": many})
+    return table.where(np.abs(f.N - P) > 1)

@@ -103,8 +103,8 @@ def _second_order_dt(dt: PerRun, error: PerRun) -> PerRun:
 def _error(problem: Problem, df: Outputs, before: Outputs, after: Outputs, tol: float) -> PerRun:
     """The error df of the predictor in units of tol, on the scale that matters: the margin is one.
 
-    Infinite for a step that more than doubles the loss, which a gradient flow never raises: such a step has exploded,
-    and its output is so large that its error looks small beside it.
+    Infinite for a step that more than doubles the loss, which a gradient flow never raises, or hardly, where a weight
+    decay pulls: such a step has exploded, and its output is so large that its error looks small beside it.
     """
     old, new = (problem.loss.value(problem.delta(f)).mean(1) for f in (before, after))
     return torch.where(new > 2 * old + tol, math.inf, (df.abs() / (1 + after.abs())).amax(1) / tol)
