@@ -198,7 +198,7 @@ def test_a_ceiling_bounds_the_predictor_from_above():
 
 def test_a_convolutional_net_is_trained_like_any_other():
     """On digits to the end, in both precisions, by implicit and by explicit steps: the same predictor."""
-    setup = Setup(dataset="digits", preprocessing="none", P=30, P_test=50, P_kernel=10, d=64, h=8, L=1, alpha_tilde=10,
+    setup = Setup(dataset="digits", preprocessing="none", P=30, P_test=50, P_kernel=10, d=64, h=8, L=1, alpha_tilde=9.0,
                   architecture="cnn")  # fmt: skip
     ends = [train([setup]), train([setup], method="rkc"), train([setup.replace(architecture="cnn32")])]
     assert [end.state.tolist() for end in ends] == [[FITTED]] * 3
