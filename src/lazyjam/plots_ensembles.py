@@ -27,7 +27,7 @@ def decaying(
         colour, marker = REGIMES[regime]
         seen = value.where(value > error)
         low = np.minimum(error, 0.9 * seen)
-        fit, window = fits[regime], np.array(fits[regime].window)
+        fit, window = fits[regime], np.minimum(fits[regime].window, float(N.max()))
         label = f"{regime}, $N^{{{fit.slope:.2f}}}$"
         ax.errorbar(N, seen, [low, error], color=colour, marker=marker, ms=4, ls="", label=label)
         ax.plot(window, fit.at(window), color=colour)
