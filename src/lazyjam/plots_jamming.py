@@ -150,6 +150,7 @@ def landau(ax: Axes, N_star: xr.DataArray) -> Axes:
                 lw=1.2, label="line")
     ax.set(xlabel="margin over largest output $1/c$", ylabel="parameters at jamming $N^*$", title="networks, fixed $P$")
     ax.set_ylim(bottom=0)
+    ax.locator_params(axis="x", nbins=5)
     ax.legend()
     return ax
 
