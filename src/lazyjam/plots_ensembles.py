@@ -72,6 +72,7 @@ def second_descent(ax: Axes, ratio: np.ndarray, numbers: xr.Dataset) -> Axes:
     ax.axvline(1, color="0.3", lw=0.8, ls=":")
     ax.set(xscale="log", yscale="log", xlabel="features over data $N / P$", ylabel="mean square error")
     _plain_ticks(ax.xaxis, [v for v in (0.1, 0.2, 0.5, 1, 2, 4, 8) if ratio[0] <= v <= ratio[-1]])
+    _plain_ticks(ax.yaxis, [0.25, 0.5, 1, 2, 4, 8])
     ax.legend()
     return ax
 
