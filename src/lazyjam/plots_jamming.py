@@ -129,7 +129,7 @@ def two_divergences(ax: Axes, classified: tuple, interpolated: tuple, margins: n
         ax.plot(x, fit.at(x) / size[-1], color=colour, lw=1)
     last = np.exp(np.nanmean(np.log(classified[1]), 0))[-1]
     ax.plot(classified[0], 1 / margins / last, color="0.6", ls="--", lw=1, label="Gardner")
-    ax.set(xscale="log", yscale="log", xlabel="distance $(N-N^*)/N^*$", ylabel="norm, over its last",
+    ax.set(xscale="log", yscale="log", xlabel="distance $(N-N^*)/N^*$", ylabel="norm / norm at the last point",
            title="two divergences")
     ax.minorticks_off()
     ax.set_xticks([0.02, 0.05, 0.1, 0.2, 0.4], ["0.02", "0.05", "0.1", "0.2", "0.4"])
@@ -142,22 +142,22 @@ def landau(ax: Axes, N_star: xr.DataArray) -> Axes:
     """N* against the margin asked for at a bounded norm: every net, their mean with its error, and a line."""
     margin, mean = N_star.margin.values, N_star.mean("seed")
     error = N_star.std("seed", ddof=1) / np.sqrt(N_star.count("seed"))
-    ax.plot(margin, N_star.transpose("margin", "seed"), color="0.7", marker=".", ls="")
+    ax.plot(margin, N_star.transpose("margin", "seed"), color="0.7", marker=".", ls="", label="nets")
     ax.errorbar(margin, mean, error, color=JAMMED, marker="o", ms=4, ls="", label="mean")
     known = mean.notnull().values
     if known.sum() > 1:
         ax.plot(margin[known], np.polyval(np.polyfit(margin[known], mean.values[known], 1), margin[known]), color=LAZY,
-                lw=1.2, label="line")
+                lw=1.2, label="line through the means")
     ax.set(xlabel="margin over largest output $1/c$", ylabel="parameters at jamming $N^*$", title="networks, fixed $P$")
-    ax.set_ylim(bottom=0)
     ax.locator_params(axis="x", nbins=5)
-    ax.legend()
+    handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))  # one of each kind
+    ax.legend(handles.values(), handles)
     return ax
 
 
 def regularised(ax: Axes, tables: dict[str, xr.Dataset], P_star: float) -> Axes:
     """The norm of the predictor against P at fixed N: to the end, and under what keeps it from diverging; by name."""
-    styles = ((JAMMED, "o", "-"), (FEATURE, "s", "-"), (LAZY, "^", "--"), (RANDOM, "v", ":"))
+    styles = ((JAMMED, "o", "-"), (FEATURE, "s", "-"), (LAZY, "^", "--"), (RANDOM, "v", ":"), ("0.5", "x", ":"))
     for (name, table), (colour, marker, line) in zip(tables.items(), styles, strict=False):
         norm = np.exp(np.log(table.rms_output).mean("seed"))
         ax.plot(table.P, norm, color=colour, marker=marker, ls=line, ms=4, label=name)
