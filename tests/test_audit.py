@@ -1,5 +1,7 @@
 """The audit: what is sampled, what agrees, and what does not."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,20 @@ def test_what_cannot_be_compared_is_not_drawn(cache):
     cache.put(capped.key, changed(run.record, meta={"fields": capped.fields}, capped=np.array(True)))
     cache.put("f" * 32, Record({"fields": {}, "versions": {}, "ensemble": []}, {"error": np.array(0.1)}))
     assert {other.key, capped.key, "f" * 32}.isdisjoint(run.key for run in audit.eligible(cache))
+
+
+def test_a_run_that_breaks_off_when_it_is_made_again_disagrees(cache, monkeypatch):
+    """And where only a disturbed copy does, the spread in N_delta is all of P."""
+    kept, measured = audit.eligible(cache)[0], audit._measured
+
+    def broken(trained):
+        outputs, unfit = measured(trained)
+        unfit = torch.full_like(unfit, math.nan) if len(unfit) in broken.runs else unfit
+        return outputs + (len(unfit) == 1), unfit
+
+    monkeypatch.setattr(audit, "_measured", broken)
+    broken.runs = (1,)
+    outcome = audit.compare(kept, strict=False)
+    assert outcome.verdict == audit.DISAGREES and outcome.reason == "it was broken off this time"
+    broken.runs = (audit.DISTURBED,)
+    assert "a change of the weights" in audit.compare(kept, strict=False).reason

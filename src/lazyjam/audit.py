@@ -138,12 +138,15 @@ def compare(run: Kept, stratum: str = "", *, strict: bool) -> Outcome:
     then, unfit_then = run.record.columns["probe"].astype(float), int(run.record.columns["N_delta"])
     scale = max(np.sqrt((then**2).mean()), np.finfo(float).tiny)
     again, unfit = _measured(_train(run, 1))
+    if bool(unfit.isnan()[0]):
+        return Outcome(run.key, label, stratum, DISAGREES, reason="it was broken off this time")
     difference, off = np.abs(again[0] - then).max() / scale, abs(int(unfit[0]) - unfit_then)
     allowed, allowed_off = TOLERANCE, 0
     reason = f"N_delta {int(unfit[0])}, kept as {unfit_then}" if off else ""
     if not (difference <= allowed and off == 0):
         others, unfit_others = _measured(_train(run, DISTURBED, disturbed=True))
-        spread, spread_off = np.abs(others - again).max() / scale, int((unfit_others - unfit).abs().max())
+        off_by = (unfit_others - unfit).abs().nan_to_num(run.setup.P)  # a disturbed run may be broken off
+        spread, spread_off = np.abs(others - again).max() / scale, int(off_by.max())
         reason = "; ".join(filter(None, [reason, f"a change of the weights by {NOISE} makes {spread:.1e}"]))
         if not strict:
             allowed, allowed_off = max(TOLERANCE, MARGIN * spread), max(MARGIN * spread_off, TOLERANCE * run.setup.P)

@@ -81,7 +81,7 @@ def flow(start: Start, **how: Any) -> End:
 
 
 def descend(start: Start, **how: Any) -> End:
-    """To a minimum of the quadratic hinge in at most t_max steps, or six times as many with its polish: see minima.py."""
+    """To a minimum of the quadratic hinge in t_max steps, or up to six times as many with the polish: see minima.py."""
     ends = []
     for run in range(len(start.alpha)):
         one = start.alone(run)  # because a rounding error made by its batch would lead to another minimum
