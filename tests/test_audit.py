@@ -122,7 +122,7 @@ def test_a_run_that_breaks_off_when_it_is_made_again_disagrees(cache, monkeypatc
 
     def broken(trained):
         outputs, unfit = measured(trained)
-        unfit = torch.full_like(unfit, math.nan) if len(unfit) in broken.runs else unfit
+        unfit = torch.full(unfit.shape, math.nan) if len(unfit) in broken.runs else unfit
         return outputs + (len(unfit) == 1), unfit
 
     monkeypatch.setattr(audit, "_measured", broken)
