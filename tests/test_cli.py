@@ -44,7 +44,8 @@ Path(figures, "numbers.csv").write_text(str(float(table.test_error.mean())))
 def write(path, *sources, title="# Figure 0: a tiny one"):
     cells = [new_code_cell(source) for source in sources]
     cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(new_notebook(cells=[new_markdown_cell(f"{title}\n\nSome words."), *cells]), path)
+    words = new_markdown_cell(f"{title}\n\nSome words. ![](../figures/one.svg)")
+    nbformat.write(new_notebook(cells=[words, *cells]), path)
 
 
 def a_book(folder, *cells):
@@ -176,6 +177,8 @@ def test_a_run_with_other_parameters_leaves_the_figures_alone(project):
     assert said == f"mine.ipynb is written, its figures are in {project / 'mine_figures'}\n"
     assert 0 < float((project / "mine_figures/numbers.csv").read_text()) < 1 and not (project / "figures").exists()
     cells = nbformat.read("mine.ipynb", 4).cells
+    assert cells[0].source.startswith("> Executed with `h = [4]`, ") and "the parameters of the book" in cells[0].source
+    assert "(mine_figures/one.svg)" in cells[1].source  # relative to the copy, where the figures of this run are
     (injected,) = (cell.source for cell in cells if "injected-parameters" in cell.metadata.get("tags", []))
     assert "h = [4]" in injected and "alpha_tilde" not in injected
     assert len(Cache(project / "data_cache").keys()) == 3  # relative to book/, as in the chapter itself

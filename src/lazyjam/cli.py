@@ -7,6 +7,7 @@ and an audit that disagrees are exit code 1, Ctrl-C is 130.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -89,6 +90,8 @@ def run(
         raise ValueError(f"{out} is a chapter of the book: choose another -o.")
     changed |= _figures_aside(one, changed, out)
     _execute(one, changed, out)
+    if changed:
+        _label(one, changed, out)
     typer.echo(f"{out} is written" + (f", its figures are in {changed['figures']}" if "figures" in changed else ""))
 
 
@@ -187,6 +190,22 @@ def _execute(one: Chapter, changed: dict[str, Any], out: Path) -> None:
     else:
         return
     stop(f"{one.name} failed {said}\nWhat was done until then is in {out}, and finished runs are kept.", 1)
+
+
+def _label(one: Chapter, changed: dict[str, Any], out: Path) -> None:
+    """Say in the executed copy that its text was written for other parameters, and let it show its own figures."""
+    import nbformat
+
+    notebook = nbformat.read(out, 4)
+    given = ", ".join(f"`{name} = {value!r}`" for name, value in changed.items() if name != "figures")
+    text = "The outputs are of this run. Numbers in the text are not: they belong to the parameters of the book."
+    banner = f"> Executed with {given or 'another folder of figures'}. {text}"
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(banner))
+    shown = Path(os.path.relpath(one.path.parent / changed.get("figures", "../figures"), out.resolve().parent))
+    for cell in notebook.cells[1:]:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("../figures/", f"{shown.as_posix()}/")
+    nbformat.write(notebook, out)
 
 
 def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
