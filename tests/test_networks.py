@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from lazyjam import convolutions, kernels, networks
+from lazyjam.kernels import ntk
 from lazyjam.networks import ACTIVATIONS, NETWORKS, from_function, fully_connected, second_moment
-from lazyjam.tangents import AutogradTangent, stack
+from lazyjam.tangents import AutogradTangent, StoredTangent, stack
 
 # independent of the library, and of torch
 PHI = {
@@ -189,18 +191,69 @@ def test_a_shift_of_the_image_hardly_matters_to_a_convolutional_net():
     assert f[1] == pytest.approx(f[0], rel=1e-12) and f[2] == pytest.approx(f[0], rel=1e-12) and abs(f[3] - f[0]) > 1e-6
 
 
-def test_single_precision_rounds_outputs_and_no_more():
-    double, single = NETWORKS["cnn"](64, 4, 2, "swish10", True), NETWORKS["cnn32"](64, 4, 2, "swish10", True)
-    w = stack([double.init(torch.Generator().manual_seed(0))])
-    assert all(torch.equal(value[0], single.init(torch.Generator().manual_seed(0))[name]) for name, value in w.items())
-    x = torch.randn(6, 64, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    one, two = double.tangent(w, x), single.tangent(w, x)
-    assert two.f.dtype == torch.float64 and 0 < float((one.f - two.f).abs().max()) < 1e-5
-    c = torch.randn(1, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    torch.testing.assert_close(two.vjp(c), one.vjp(c), rtol=1e-4, atol=1e-5)
-    J = one.jacobian(0, torch.arange(6))
-    torch.testing.assert_close(c @ J, one.vjp(c), rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(two.gram(0, torch.tensor([1, 4])), (J @ J.T)[[1, 4]][:, [1, 4]], rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("d, h, L, bias", [(3072, 4, 4, False), (300, 3, 2, True), (64, 4, 1, True), (784, 2, 5, True)])
+def test_the_jacobian_of_a_convolutional_net_is_that_of_automatic_differentiation(d, h, L, bias):
+    """Forwards and backwards, with more patterns than one part, strides that leave rows over, and biases."""
+    network, generator = NETWORKS["cnn"](d, h, L, "swish10", bias), torch.Generator().manual_seed(1)
+    w = {name: value + 0.1 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
+         for name, value in stack([network.init(generator), network.init(generator)]).items()}  # fmt: skip
+    x = torch.randn(convolutions.PART + 3, d, generator=generator, dtype=torch.float64)
+    one, two = network.tangent(w, x), AutogradTangent(network.apply, w, x)
+    c, rows = torch.randn(2, len(x), generator=generator, dtype=torch.float64), torch.tensor([1, 4, len(x) - 1])
+    v = torch.randn(two.vjp(c).shape, generator=generator, dtype=torch.float64)
+    exact = dict(rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(one.f, network.apply(w, x), **exact)
+    torch.testing.assert_close(one.vjp(c), two.vjp(c), **exact)
+    torch.testing.assert_close(one.jvp(v), two.jvp(v), **exact)
+    torch.testing.assert_close(one.diagonal(), two.diagonal(), **exact)
+    torch.testing.assert_close(one.jacobian(1, rows), two.jacobian(1, rows), **exact)
+    torch.testing.assert_close(one.gram(1, rows), two.gram(1, rows), **exact)
+    J = two.jacobians(torch.arange(len(x)))
+    torch.testing.assert_close(ntk(network, w, x), J @ J.mT, **exact)
+
+
+def test_a_jacobian_too_large_to_keep_is_not_kept(monkeypatch):
+    network = NETWORKS["cnn"](64, 4, 1, "swish10", False)
+    w, x = stack([network.init(torch.Generator().manual_seed(0))]), torch.ones(3, 64, dtype=torch.float64)
+    kept = network.tangent(w, x)
+    monkeypatch.setattr(networks, "KEPT", 3 * 104 - 1)
+    other = network.tangent(w, x)
+    assert isinstance(kept, StoredTangent) and isinstance(other, AutogradTangent)
+    torch.testing.assert_close(kept.vjp(torch.ones_like(kept.f)), other.vjp(torch.ones_like(kept.f)))
+    whole = ntk(network, w, x)
+    monkeypatch.setattr(kernels, "KEPT", 2 * 104)  # two patterns at a time
+    torch.testing.assert_close(ntk(network, w, x), whole)
+
+
+def test_on_one_window_a_convolutional_net_is_fully_connected():
+    """An image of 3 x 3 pixels and its frame is one window: the middle of the filters, with the weights tied."""
+    cnn, fc = NETWORKS["cnn"](9, 6, 1, "swish10", True), fully_connected(9, 6, 1, "swish10", True)
+    w = cnn.init(torch.Generator().manual_seed(0))
+    tied = {**w, "W1": w["W1"][:, 0, 1:4, 1:4].flatten(1) * 3 / 5}  # 1 / sqrt(fan-in) is 1/5 there and 1/3 here
+    x = torch.randn(7, 9, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    one, two = (network.apply(stack([weights]), x) for network, weights in ((cnn, w), (fc, tied)))
+    torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
+
+
+def test_outputs_of_a_convolutional_net_are_of_order_one():
+    """Over initial weights: the variance on unit images does not depend on the width, and is no small number."""
+    x = torch.randn(4, 784, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    variances = []
+    for h in (4, 16):
+        network = NETWORKS["cnn"](784, h, 4, "swish10", False)
+        w = stack([network.init(torch.Generator().manual_seed(seed)) for seed in range(150)])
+        variances.append(float(network.apply(w, x).square().mean()))
+    assert 0.1 < variances[0] < 2 and variances[1] == pytest.approx(variances[0], rel=0.4)
+
+
+def test_a_run_of_a_convolutional_net_does_not_feel_its_batch():
+    network = NETWORKS["cnn"](64, 3, 2, "softplus5", False)
+    runs = [network.init(torch.Generator().manual_seed(seed)) for seed in range(3)]
+    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    together, alone = network.tangent(stack(runs), x), [network.tangent(stack([run]), x) for run in runs]
+    for r, one in enumerate(alone):
+        assert torch.equal(together.f[r], one.f[0])
+        assert torch.equal(together.jacobian(r, torch.arange(5)), one.jacobian(0, torch.arange(5)))
 
 
 @pytest.mark.parametrize(

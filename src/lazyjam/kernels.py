@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from .flow import Snapshot, gradient_flow
-from .networks import Network, from_function
+from .networks import KEPT, Network, from_function
 from .tangents import LayeredTangent, Tangent, flatten, layered_gram
 from .types import Gram, Inputs, Labels, Outputs, Params, PerRun
 
@@ -22,15 +22,22 @@ JITTER = 1e-12  # of the mean diagonal of a Gram matrix, added so that it can be
 def ntk(network: Network, w: Params, x: Inputs, x2: Float[Tensor, "Q d"] | None = None) -> Gram:
     """Gram matrix of the tangent kernel between x (P, d) and x2 (Q, d) for every run: (R, P, Q).
 
-    Fully connected nets: a sum over layers of products of two P x Q matrices, O(P Q h). Others: Jacobian products,
-    one batch of rows at a time. In the parametrisation f_tilde: the kernel of f is alpha^2 times this one.
+    Fully connected nets: a sum over layers of products of two P x Q matrices, O(P Q h). Others: products of Jacobians,
+    in blocks of so many patterns that no more than KEPT numbers of each are held at once. In the parametrisation
+    f_tilde: the kernel of f is alpha^2 times this one.
     """
     one = network.tangent(w, x)
     two = one if x2 is None else network.tangent(w, x2)
     if isinstance(one, LayeredTangent):
         return layered_gram(one, two)
-    rows = [torch.arange(t.f.shape[1], device=t.f.device) for t in (one, two)]
-    return torch.stack([one.jacobian(run, rows[0]) @ two.jacobian(run, rows[1]).T for run in range(len(one.f))])
+    most = max(1, KEPT // sum(value[0].numel() for value in w.values()))
+    left, right = (torch.arange(t.f.shape[1], device=t.f.device).split(most) for t in (one, two))
+    blocks = [torch.cat([_block(one, two, rows, columns) for columns in right], dim=2) for rows in left]
+    return torch.cat(blocks, dim=1)
+
+
+def _block(one: Tangent, two: Tangent, rows: Tensor, columns: Tensor) -> Gram:
+    return torch.stack([one.jacobian(run, rows) @ two.jacobian(run, columns).T for run in range(len(one.f))])
 
 
 def relative_change(now: Gram, start: Gram) -> PerRun:

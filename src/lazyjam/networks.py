@@ -6,16 +6,17 @@ Fully connected nets follow Eqs. 1-3 of the review: weights N(0, 1), a factor 1/
 
 import math
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from scipy.integrate import quad
 from torch import Generator, Tensor
 
-from .tangents import AutogradTangent, LayeredTangent, Layers, Tangent
-from .types import Inputs, Outputs, Params
+from .convolutions import FILTER, PADDING, outputs_and_jacobian, stride
+from .tangents import AutogradTangent, LayeredTangent, Layers, StoredTangent, Tangent, runs_of
+from .types import Activate, Inputs, Outputs, Params
 
 
 class Network(NamedTuple):
@@ -32,7 +33,7 @@ class Network(NamedTuple):
 class Activation(NamedTuple):
     """both(u) -> value and slope; bend(u) -> second derivative, away from kinks. Before the rescaling."""
 
-    both: Callable[[Tensor], tuple[Tensor, Tensor]]
+    both: Activate
     bend: Callable[[Tensor], Tensor]
 
 
@@ -132,7 +133,7 @@ def from_function(init: Callable[[Generator], Params], apply: Callable[[Params, 
     return Network(init, apply, lambda w, x: AutogradTangent(apply, w, x))
 
 
-FILTER, PADDING = 5, 1  # the authors' filters; every other layer, from the first on, has stride 2
+KEPT = 2**27  # numbers of a Jacobian, a GiB: a larger one is not kept
 
 
 def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: bool = False) -> Network:
@@ -152,7 +153,7 @@ def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: boo
     for layer in range(L):
         if left + 2 * PADDING < FILTER:
             raise ValueError(f"images of {side} x {side} pixels allow {layer} convolutional layers, got L = {L}.")
-        left = (left + 2 * PADDING - FILTER) // (2 - layer % 2) + 1
+        left = (left + 2 * PADDING - FILTER) // stride(layer) + 1
     fans = [channels * FILTER**2] + [h * FILTER**2] * (L - 1) + [h]
     scales = [(fan * (second_moment(activation) if layer else 1)) ** -0.5 for layer, fan in enumerate(fans)]
     shapes = [(h, channels, FILTER, FILTER)] + [(h, h, FILTER, FILTER)] * (L - 1) + [(1, h)]
@@ -170,33 +171,21 @@ def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: boo
         a = x.unflatten(1, (channels, side, side))
         for layer in range(L):
             W, b = scales[layer] * w[f"W{layer + 1}"], w.get(f"b{layer + 1}")
-            a = phi.both(F.conv2d(a, W, b, stride=2 - layer % 2, padding=PADDING))[0]
+            a = phi.both(F.conv2d(a, W, b, stride=stride(layer), padding=PADDING))[0]
         return F.linear(a.mean((2, 3)), scales[L] * w[f"W{L + 1}"], w.get(f"b{L + 1}"))[:, 0]
 
     def apply(w: Params, x: Inputs) -> Outputs:
-        runs = len(w["W1"])
-        return torch.stack([one({name: value[r] for name, value in w.items()}, x) for r in range(runs)])
+        return torch.stack([one(run, x) for run in runs_of(w)])
 
-    return from_function(init, apply)
+    def tangent(w: Params, x: Inputs) -> Tangent:
+        general = partial(AutogradTangent, apply, w, x)
+        if len(x) * sum(value.numel() for value in w.values()) > KEPT:
+            return general()
+        images = x.unflatten(1, (channels, side, side))
+        f, J = zip(*(outputs_and_jacobian(run, images, scales, phi.both) for run in runs_of(w)), strict=True)
+        return StoredTangent(torch.stack(f), torch.stack(J), lambda *of: general().hessian(*of))
 
-
-def in_single_precision(network: Network) -> Network:
-    """The same network, evaluated in float32: weights are kept, and outputs given, in float64.
-
-    A CPU has no fast convolutions in float64. What is lost is alpha times the rounding of f_tilde, 1e-7 alpha, however
-    little the weights move, because they are stored exactly.
-    """
-
-    def apply(w: Params, x: Inputs) -> Outputs:
-        return network.apply({name: value.float() for name, value in w.items()}, x.float()).double()
-
-    return from_function(network.init, apply)
+    return Network(init, apply, tangent)
 
 
-def _convolutional_32(*shape: Any) -> Network:
-    return in_single_precision(convolutional(*shape))
-
-
-NETWORKS: dict[str, Callable[..., Network]] = {
-    "fc": fully_connected, "cnn": convolutional, "cnn32": _convolutional_32,
-}
+NETWORKS: dict[str, Callable[..., Network]] = {"fc": fully_connected, "cnn": convolutional}

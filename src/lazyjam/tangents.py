@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from .types import Flat, Gram, Inputs, Outputs, Params
@@ -59,6 +60,11 @@ def unflatten(flat: Flat, like: Params) -> Params:
 def stack(runs: Sequence[Params]) -> Params:
     """Parameters of several runs as one batch."""
     return {name: torch.stack([w[name] for w in runs]) for name in runs[0]}
+
+
+def runs_of(w: Params) -> list[Params]:
+    """The inverse of `stack`."""
+    return [{name: value[r] for name, value in w.items()} for r in range(len(next(iter(w.values()))))]
 
 
 # tangents ------------------------------------------------------------------------------------------------------------
@@ -188,6 +194,7 @@ class LayeredTangent:
             G = [W @ (S.unsqueeze(-1) * g) for g in G] + [W * S.unsqueeze(1)]
         return blocks.whole(bias)
 
+
 class _Blocks:
     """A symmetric matrix over the weights, by layers: [k, m], k <= m, is a view (fan-out, fan-in, fan-out, fan-in)."""
 
@@ -273,3 +280,29 @@ class AutogradTangent:
         return torch.func.hessian(total)(flatten(one)[0])
 
 
+
+
+class StoredTangent:
+    """A tangent whose whole Jacobian is kept, J (R, P, N): what is first order in the weights is a product with it.
+
+    hessian: what `Tangent.hessian` is to be.
+    """
+
+    def __init__(self, f: Outputs, J: Float[Tensor, "R P N"], hessian: Callable[[int, Tensor, Tensor], Tensor]):
+        self.f, self._J, self.hessian = f, J, hessian
+
+    def vjp(self, c: Outputs) -> Flat:
+        return (c.unsqueeze(1) @ self._J).squeeze(1)
+
+    def jvp(self, v: Flat) -> Outputs:
+        return (self._J @ v.unsqueeze(2)).squeeze(2)
+
+    def diagonal(self) -> Outputs:
+        return self._J.square().sum(2)
+
+    def jacobian(self, run: int, rows: Tensor) -> Tensor:
+        return self._J[run, rows]
+
+    def gram(self, run: int, rows: Tensor) -> Tensor:
+        J = self._J[run, rows]
+        return J @ J.T

@@ -3,6 +3,8 @@
 Shapes in signatures are written with the aliases below. They are checked under pytest only.
 """
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,3 +19,6 @@ Labels = Float[Tensor, "P"]
 Outputs = Float[Tensor, "R P"]
 PerRun = Float[Tensor, "R"]
 Gram = Float[Tensor, "R P Q"]
+
+Activate = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""An activation: pre-activations to values and slopes."""
