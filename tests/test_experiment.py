@@ -376,6 +376,8 @@ def test_a_file_that_has_changed_is_other_data(tmp_path, cache):
 def test_which_method_is_the_default(alpha_tilde, h, method):
     assert training.default_method(Setup(alpha_tilde=alpha_tilde, h=h)) == method
     assert training.default_method(Setup(alpha_tilde=alpha_tilde, h=h, loss="hinge")) == "euler"
+    image = Setup(alpha_tilde=alpha_tilde, h=h, d=64, preprocessing="none", architecture="cnn")
+    assert training.default_method(image) == "implicit"
 
 
 def test_euler_starts_with_the_step_of_the_authors(monkeypatch):

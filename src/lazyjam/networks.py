@@ -182,8 +182,7 @@ def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: boo
         if len(x) * sum(value.numel() for value in w.values()) > KEPT:
             return general()
         images = x.unflatten(1, (channels, side, side))
-        f, J = zip(*(outputs_and_jacobian(run, images, scales, phi.both) for run in runs_of(w)), strict=True)
-        return StoredTangent(torch.stack(f), torch.stack(J), lambda *of: general().hessian(*of))
+        return StoredTangent(*outputs_and_jacobian(w, images, scales, phi.both), lambda *of: general().hessian(*of))
 
     return Network(init, apply, tangent)
 

@@ -17,6 +17,7 @@ from . import data as datasets
 from .cache import key
 from .dynamics import DYNAMICS
 from .hessian import Contacts, contacts, hessian
+from .kernels import features, kernel_flow, ntk
 from .losses import LOSSES
 from .networks import ACTIVATIONS, NETWORKS, Network
 from .spelling import nearest
@@ -218,3 +219,18 @@ class Trained:
     def f_test(self) -> Outputs:
         """The predictor on the test set."""
         return self.predictor(self.data.test.x)
+
+    @cached_property
+    def f_frozen(self) -> Outputs:
+        """What the test set gets from gradient flow with the frozen kernels of the initial weights, to the same end.
+
+        A kernel of fewer dimensions than patterns is regularised as `kernels.features` says.
+        """
+        return torch.stack([self._frozen(run) for run in range(len(self.setups))])
+
+    def _frozen(self, run: int) -> Tensor:
+        w0 = {name: value[run : run + 1] for name, value in self.w0.items()}
+        x, y = self.data.train
+        phi, phi_test = features(ntk(self.network, w0, x)[0], ntk(self.network, w0, self.data.test.x, x)[0])
+        *_, end = kernel_flow(phi, y, self.setup.loss, t_max=self.setups[run].t_max)
+        return phi_test @ end.w[0]

@@ -134,6 +134,16 @@ class LayeredTangent:
             deltas.append(slope * (W if deltas[-1] is None else deltas[-1] @ W))
         return deltas[::-1]
 
+    @property
+    def preactivations(self) -> list[Tensor]:
+        """a of the hidden layers, (R, P, h) each."""
+        return self._layers.z[:-1]
+
+    @property
+    def output_slopes(self) -> list[Tensor]:
+        """d f_tilde / d a of the hidden layers, (R, P, h) each."""
+        return [delta for delta in self._deltas if delta is not None]
+
     @cached_property
     def factors(self) -> list[Factor]:
         layers = zip(self._deltas, self._layers.inputs, self._layers.scales, strict=True)
@@ -297,12 +307,15 @@ class StoredTangent:
     def jvp(self, v: Flat) -> Outputs:
         return (self._J @ v.unsqueeze(2)).squeeze(2)
 
+    @cached_property
+    def _kernel(self) -> Tensor:
+        return self._J @ self._J.mT
+
     def diagonal(self) -> Outputs:
-        return self._J.square().sum(2)
+        return self._kernel.diagonal(dim1=1, dim2=2)
 
     def jacobian(self, run: int, rows: Tensor) -> Tensor:
         return self._J[run, rows]
 
     def gram(self, run: int, rows: Tensor) -> Tensor:
-        J = self._J[run, rows]
-        return J @ J.T
+        return self._kernel[run][rows][:, rows]
