@@ -25,6 +25,7 @@ stress: $(READY)
 # The first three write the tables of the book's page on costs.
 bench: $(READY)
 	$(BIN)/python benchmarks/cost.py --write
+	$(BIN)/python benchmarks/ntk.py --write
 	$(BIN)/python benchmarks/flow.py --write
 	$(BIN)/python benchmarks/jamming.py --write
 	$(BIN)/python benchmarks/accuracy.py --data digits

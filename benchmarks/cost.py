@@ -1,4 +1,4 @@
-"""What a gradient and a kernel cost: against the matrix products that they cannot do without, and against torch.func.
+"""What a gradient costs, against the matrix products that it cannot do without.
 
     python benchmarks/cost.py            # two minutes of one core
     python benchmarks/cost.py --quick    # seconds: fewer sizes
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from tables import cpu_seconds, write
 
-from lazyjam import Setup, ntk
+from lazyjam import Setup
 from lazyjam.data import load
 from lazyjam.losses import LOSSES
 from lazyjam.steppers import Problem
@@ -22,7 +22,6 @@ from lazyjam.training import keep_memory
 
 SIZES = [(8, 2, 1), (256, 8, 1), (1000, 8, 1), (1000, 8, 20), (1000, 64, 1), (1000, 64, 2), (1000, 256, 1),
          (5000, 64, 1), (5000, 256, 1), (1000, 1024, 1)]
-KERNELS, QUICK_KERNELS = [(256, 16), (500, 64), (1000, 128), (500, 256)], [(256, 16)]
 QUICK = [(8, 2, 1), (256, 8, 1), (1000, 64, 1)]
 
 
@@ -62,33 +61,6 @@ def gradients(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
     return rows
 
 
-def kernels(sizes: list[tuple[int, int]]) -> list[dict[str, str]]:
-    """The neural tangent kernel layer by layer, against J J^T with J by torch.func."""
-    rows = []
-    for P, h in sizes:
-        problem, w = runs_of(P, h, 1)
-        network, one = problem.network, {name: value[0] for name, value in w.items()}
-
-        def output(w: dict[str, torch.Tensor], x: torch.Tensor, network=network) -> torch.Tensor:
-            return network.apply({name: value[None] for name, value in w.items()}, x[None])[0, 0]
-
-        def peer(one=one, x=problem.x, output=output) -> torch.Tensor:
-            J = torch.func.vmap(torch.func.grad(output), (None, 0))(one, x)
-            J = torch.cat([part.flatten(1) for part in J.values()], 1)
-            return J @ J.T
-
-        def ours(network=network, w=w, x=problem.x) -> torch.Tensor:
-            return ntk(network, w, x)[0]
-
-        off = ((ours() - peer()).norm() / peer().norm()).item()
-        assert off < 1e-10, off
-        mine, theirs = cpu_seconds(ours, 0.5), cpu_seconds(peer, 0.5)
-        size = 8 * P * sum(value.numel() for value in one.values()) / 1e6
-        rows.append({"P": f"{P}", "h": f"{h}", "ms": f"{1e3 * mine:.1f}", "torch.func, ms": f"{1e3 * theirs:.1f}",
-                     "ratio": f"{theirs / mine:.1f}", "size of J, MB": f"{size:.0f}"})
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="seconds: fewer sizes")
@@ -98,7 +70,6 @@ def main() -> None:
     keep_memory()
     with torch.no_grad():
         write("gradient", gradients(QUICK if given.quick else SIZES), given.write)
-        write("kernel", kernels(QUICK_KERNELS if given.quick else KERNELS), given.write)
 
 
 if __name__ == "__main__":

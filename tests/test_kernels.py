@@ -129,6 +129,11 @@ def test_kernel_flow_is_the_flow_of_the_linearised_network():
     w = unflatten(net.w, w0)
     at_test = alpha * (linear.apply(w, x_test) - linear.apply(w0, x_test))
     torch.testing.assert_close(kernel.w @ phi_test.T, at_test, rtol=0, atol=3e-3)
+    steps = [end(flow).f for flow in (
+        gradient_flow(linear, w0, (x, y), "soft_hinge", alpha, method="euler", first_dt=torch.tensor([1e-3]).double()),
+        kernel_flow(phi, y, "soft_hinge", method="euler", first_dt=torch.tensor([1e-3]).double()),
+    )]  # fmt: skip
+    torch.testing.assert_close(*steps, rtol=0, atol=1e-6)  # the same steps, in weights or in functions
     exact = y - torch.linalg.matrix_exp(-20.0 * K / 15) @ y  # f' = (K / P) (y - f)
     squared = end(kernel_flow(phi, y, "squared", **how))
     torch.testing.assert_close(squared.f[0], exact, rtol=0, atol=1e-3)

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from .flow import Snapshot, gradient_flow
+from .layered import LayeredTangent, layered_gram
 from .networks import KEPT, Network, from_function
-from .tangents import LayeredTangent, Tangent, flatten, layered_gram
+from .tangents import Tangent, flatten
 from .types import Gram, Inputs, Labels, Outputs, Params, PerRun
 
 JITTER = 1e-12  # of the mean diagonal of a Gram matrix, added so that it can be factorised

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from .layered import LayeredTangent
 from .observables import Observable, observable
 from .setups import Trained
-from .tangents import LayeredTangent, flatten
+from .tangents import flatten
 from .types import Params
 
 

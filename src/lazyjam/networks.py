@@ -15,7 +15,8 @@ from scipy.integrate import quad
 from torch import Generator, Tensor
 
 from .convolutions import FILTER, PADDING, outputs_and_jacobian, stride
-from .tangents import AutogradTangent, LayeredTangent, Layers, StoredTangent, Tangent, runs_of
+from .layered import LayeredTangent, Layers
+from .tangents import AutogradTangent, StoredTangent, Tangent, runs_of
 from .types import Activate, Inputs, Outputs, Params
 
 

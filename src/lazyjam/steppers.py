@@ -16,9 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .layered import LayeredTangent
 from .losses import Loss
 from .networks import Network
-from .tangents import LayeredTangent, Tangent, unflatten
+from .tangents import Tangent, unflatten
 from .types import Flat, Outputs, Params, PerRun
 
 

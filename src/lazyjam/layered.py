@@ -1,0 +1,184 @@
+"""The tangent of a fully connected net, layer by layer: its Jacobian is never built, nor a second derivative of it."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import combinations, pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .types import Flat, Gram, Outputs
+
+
+class Factor(NamedTuple):
+    """One layer of the Jacobian: d f_tilde(x_mu) / dW = scale D_mu (outer) A_mu. None stands for a vector of ones."""
+
+    D: Tensor | None  # (R, P, fan-out)
+    A: Tensor | None  # (R or 1, P, fan-in)
+    scale: float = 1.0
+
+    @property
+    def size(self) -> int:
+        return (1 if self.D is None else self.D.shape[-1]) * (1 if self.A is None else self.A.shape[-1])
+
+    def gradient(self, c: Tensor) -> Tensor:
+        D = c.unsqueeze(-1) if self.D is None else c.unsqueeze(-1) * self.D
+        return D.sum(1) if self.A is None else self.scale * (D.mT @ self.A).flatten(1)
+
+    def push(self, v: Tensor) -> Tensor:
+        rows = 1 if self.D is None else self.D.shape[-1]
+        z = v.unsqueeze(1) if self.A is None else self.A @ (self.scale * v).unflatten(1, (rows, -1)).mT
+        return z.squeeze(-1) if self.D is None else (z * self.D).sum(-1)
+
+    def square_norm(self) -> Tensor | float:
+        inputs = 1.0 if self.A is None else self.scale**2 * self.A.square().sum(-1)
+        return inputs if self.D is None else inputs * self.D.square().sum(-1)
+
+    def block(self, run: int, rows: Tensor) -> "Factor":
+        """The same layer of one run at some of the patterns."""
+        A = None if self.A is None else self.A[min(run, len(self.A) - 1), rows]
+        return Factor(None if self.D is None else self.D[run, rows], A, self.scale)
+
+    def gram(self, other: "Factor") -> Tensor | float:
+        """Products of the Jacobians of one layer at two sets of patterns: scale^2 (A A'^T) o (D D'^T)."""
+        inputs = 1.0 if self.A is None else self.scale**2 * (self.A @ other.A.mT)
+        return inputs if self.D is None else inputs * (self.D @ other.D.mT)
+
+
+class Layers(NamedTuple):
+    """What a forward pass through a fully connected net leaves behind, layer by layer.
+
+    weights: with their scale 1/sqrt(fan-in), (R, fan-out, fan-in); inputs: what they multiply, (R or 1, P, fan-in);
+    slopes: derivative of the next layer's inputs with respect to z, (R, P, h); z: pre-activations.
+    """
+
+    weights: list[Tensor]
+    scales: list[float]
+    bias: bool
+    inputs: list[Tensor]
+    slopes: list[Tensor]
+    z: list[Tensor]
+
+
+class LayeredTangent:
+    """Tangent of a fully connected net from its layers: J is a stack of outer products and is never built whole."""
+
+    def __init__(self, f: Outputs, layers: Layers, bend: Callable[[Tensor], Tensor]):
+        self.f, self._layers, self._bend = f, layers, bend
+
+    @cached_property
+    def _deltas(self) -> list[Tensor | None]:
+        """d f_tilde / d z of every layer, (R, P, h), by one backward pass; None for the output itself."""
+        deltas: list[Tensor | None] = [None]
+        for W, slope in zip(self._layers.weights[:0:-1], self._layers.slopes[::-1], strict=True):
+            deltas.append(slope * (W if deltas[-1] is None else deltas[-1] @ W))
+        return deltas[::-1]
+
+    @property
+    def preactivations(self) -> list[Tensor]:
+        """a of the hidden layers, (R, P, h) each."""
+        return self._layers.z[:-1]
+
+    @property
+    def output_slopes(self) -> list[Tensor]:
+        """d f_tilde / d a of the hidden layers, (R, P, h) each."""
+        return [delta for delta in self._deltas if delta is not None]
+
+    @cached_property
+    def factors(self) -> list[Factor]:
+        layers = zip(self._deltas, self._layers.inputs, self._layers.scales, strict=True)
+        pairs = [(Factor(D, A, scale), Factor(D, None)) for D, A, scale in layers]
+        return [factor for pair in pairs for factor in pair[: 1 + self._layers.bias]]
+
+    def vjp(self, c: Outputs) -> Flat:
+        return torch.cat([factor.gradient(c) for factor in self.factors], dim=1)
+
+    def jvp(self, v: Flat) -> Outputs:
+        sizes = [factor.size for factor in self.factors]
+        return sum(factor.push(part) for factor, part in zip(self.factors, v.split(sizes, dim=1), strict=True))
+
+    def diagonal(self) -> Outputs:
+        return sum(factor.square_norm() for factor in self.factors).expand_as(self.f)
+
+    def gram(self, run: int, rows: Tensor) -> Tensor:
+        blocks = [factor.block(run, rows) for factor in self.factors]
+        return sum(block.gram(block) for block in blocks)
+
+    def jacobian(self, run: int, rows: Tensor) -> Tensor:
+        parts, one = [], torch.ones(len(rows), 1, dtype=self.f.dtype, device=self.f.device)
+        for D, A, scale in (factor.block(run, rows) for factor in self.factors):
+            D, A = one if D is None else D, one if A is None else A
+            parts.append((D.unsqueeze(-1) * (scale * A).unsqueeze(-2)).flatten(1))
+        return torch.cat(parts, dim=1)
+
+    def hessian(self, run: int, c: Tensor, rows: Tensor) -> Tensor:
+        """Layer by layer: z_l bends through the activation, and is bilinear in its weights and what is below.
+
+        The weights of layer k act through z_k alone, so with G_lk = d z_l / d z_k every block is a sum over patterns of
+        an (h x h) and a (fan-in x fan-in) matrix: no second derivative of a pattern is as large as the weights.
+        """
+        weights, scales, bias, inputs, slopes, z = self._layers
+        c = c[rows, None]
+        A = [scale * a[min(run, len(a) - 1), rows] for scale, a in zip(scales, inputs, strict=True)]
+        if bias:
+            A = [F.pad(a, (0, 1), value=1.0) for a in A]
+        D = [c if delta is None else c * delta[run, rows] for delta in self._deltas]
+        shapes = [(W.shape[1], a.shape[1]) for W, a in zip(weights, A, strict=True)]
+        blocks = _Blocks(self.f, shapes)
+        G: list[Tensor] = []  # from every layer below
+        for layer, slope in enumerate(slopes):
+            W, S, above = weights[layer + 1][run], slope[run, rows], scales[layer + 1] * slope[run, rows]
+            q = (D[layer + 1] @ W) * self._bend(z[layer][run, rows])
+            for k, g in enumerate(G):
+                bent = (q.unsqueeze(-1) * g).mT
+                for j in range(k + 1):
+                    blocks[j, k].add_(_outer((bent @ G[j]).mT, A[j], A[k]))
+                blocks[k, layer].add_(_outer(bent, A[k], A[layer]))
+                through = (above.unsqueeze(-1) * g).mT
+                upper = blocks[k, layer + 1][..., : above.shape[1]]
+                upper.add_(_outer(through, A[k], D[layer + 1]).permute(0, 1, 3, 2))
+            # a layer's own z is one of its own: diagonal in the neuron
+            blocks[layer, layer].diagonal(0, 0, 2).add_(torch.einsum("pi,pa,pb->abi", q, A[layer], A[layer]))
+            upper = blocks[layer, layer + 1][..., : above.shape[1]]
+            upper.diagonal(0, 0, 3).add_(torch.einsum("pi,pa,po->aoi", above, A[layer], D[layer + 1]))
+            G = [W @ (S.unsqueeze(-1) * g) for g in G] + [W * S.unsqueeze(1)]
+        return blocks.whole(bias)
+
+
+class _Blocks:
+    """A symmetric matrix over the weights, by layers: [k, m], k <= m, is a view (fan-out, fan-in, fan-out, fan-in)."""
+
+    def __init__(self, like: Tensor, shapes: Sequence[tuple[int, int]]):
+        ends = np.cumsum([0, *(out * fan_in for out, fan_in in shapes)])
+        self._shapes, self._parts = shapes, [slice(*pair) for pair in pairwise(ends.tolist())]
+        self._matrix = like.new_zeros(ends[-1], ends[-1])
+
+    def __getitem__(self, pair: tuple[int, int]) -> Tensor:
+        (rows, columns), (left, right) = ([of[layer] for layer in pair] for of in (self._parts, self._shapes))
+        return self._matrix[rows, columns].unflatten(0, left).unflatten(2, right)
+
+    def whole(self, bias: bool) -> Tensor:
+        """The matrix in the order of `flatten`. bias: the last input of every layer is that of its bias."""
+        for rows, columns in combinations(self._parts, 2):
+            self._matrix[columns, rows] = self._matrix[rows, columns].T
+        if not bias:
+            return self._matrix
+        everything = torch.arange(len(self._matrix), device=self._matrix.device)
+        layers = [everything[part].reshape(shape) for part, shape in zip(self._parts, self._shapes, strict=True)]
+        order = torch.cat([index for layer in layers for index in (layer[:, :-1].flatten(), layer[:, -1])])
+        return self._matrix[order][:, order]
+
+
+def _outer(M: Tensor, A: Tensor, B: Tensor) -> Tensor:
+    """sum_p M_pji A_pa B_pb, shape (j, a, i, b), as one matrix product."""
+    pairs = (A.unsqueeze(2) * B.unsqueeze(1)).flatten(1)
+    return (M.flatten(1).T @ pairs).reshape(*M.shape[1:], A.shape[1], B.shape[1]).permute(0, 2, 1, 3)
+
+
+def layered_gram(one: LayeredTangent, two: LayeredTangent) -> Gram:
+    """The kernel J_1 J_2^T between two sets of patterns for all runs: O(P^2 h), no Jacobian is built."""
+    pairs = zip(one.factors, two.factors, strict=True)
+    return sum(a.gram(b) for a, b in pairs).expand(len(one.f), -1, -1)
