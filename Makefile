@@ -22,7 +22,7 @@ test: $(READY)
 stress: $(READY)
 	$(BIN)/pytest -m stress tests
 
-# The first three write the tables of the book's page on costs.
+# The first four write the tables of the book's page on costs.
 bench: $(READY)
 	$(BIN)/python benchmarks/cost.py --write
 	$(BIN)/python benchmarks/ntk.py --write

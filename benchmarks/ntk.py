@@ -71,8 +71,12 @@ def measured(kernel, case: Case, gigabytes: float) -> tuple[float, float, torch.
             K = kernel(network, w, x)
             megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
             return cpu_seconds(lambda: kernel(network, w, x), 0.5), megabytes, K
-        except (MemoryError, RuntimeError):
+        except MemoryError:
             return None
+        except RuntimeError as error:
+            if "allocate memory" in str(error):  # what torch says instead
+                return None
+            raise
 
 
 def alone(*of) -> tuple[float, float, torch.Tensor] | None:

@@ -6,17 +6,20 @@ import math
 import pytest
 import torch
 
-from lazyjam import Setup, sweep
+from lazyjam import Setup, gradient_flow, kernel_change, sweep
 from lazyjam.kernels import linearise, ntk
 from lazyjam.linearity import (
     LINEARITY,
+    first_step_residual,
     kernel_error,
+    kernel_parity,
     kernel_residual,
     linear_residual,
     output_slope,
     preactivation_change,
 )
 from lazyjam.networks import ACTIVATIONS, second_moment
+from lazyjam.tangents import unflatten
 from lazyjam.training import train
 
 ONE = Setup(P=30, P_test=60, P_kernel=20, h=12, L=1, alpha_tilde=50.0)
@@ -41,13 +44,14 @@ def test_one_hidden_layer_by_hand():
 
 
 def test_deeper_slopes_are_derivatives():
-    """Of the output with respect to a shift of all neurons of the second layer at once."""
+    """Of the output with respect to a shift of all neurons of a layer at once."""
     setup = ONE.replace(L=2, bias=True)
     end = train([setup])
     tangent = end.network.tangent(end.w0, end.data.kernel.x)
-    moved = [{**end.w0, "b2": end.w0["b2"] + shift} for shift in (1e-6, -1e-6)]
-    up, down = (end.network.apply(w, end.data.kernel.x) for w in moved)
-    torch.testing.assert_close(tangent.output_slopes[1].sum(-1), (up - down) / 2e-6, rtol=1e-6, atol=1e-8)
+    for layer, name in enumerate(("b1", "b2")):
+        moved = [{**end.w0, name: end.w0[name] + shift} for shift in (1e-6, -1e-6)]
+        up, down = (end.network.apply(w, end.data.kernel.x) for w in moved)
+        torch.testing.assert_close(tangent.output_slopes[layer].sum(-1), (up - down) / 2e-6, rtol=1e-5, atol=1e-7)
     a = torch.einsum("rhd,pd->rph", end.w0["W1"], end.data.kernel.x) / math.sqrt(ONE.d) + end.w0["b1"][:, None]
     torch.testing.assert_close(tangent.preactivations[0], a)
     assert len(tangent.preactivations) == len(tangent.output_slopes) == 2
@@ -66,6 +70,35 @@ def test_residuals_fall_as_one_over_alpha():
         assert ((far / near > 70) & (far / near < 140)).all(), name
     far, near = table.kernel_residual.isel(alpha_tilde=0), table.kernel_residual.isel(alpha_tilde=1)
     assert (near < 1e-3).all() and (far > 5e-3).all(), "down to the tolerance of the two flows"
+
+
+def test_the_change_of_the_kernel_has_an_odd_and_an_even_part():
+    """Lazy nets: of first and of second order in 1/alpha_tilde. Together they are the whole change."""
+    table = sweep(ONE, [kernel_parity, kernel_change], None, alpha_tilde=[1e2, 1e4], seed=[0, 1], progress=False)
+    far, near = table.kernel_parity.isel(alpha_tilde=0).values, table.kernel_parity.isel(alpha_tilde=1).values
+    odd, even = (far / near).T
+    assert odd == pytest.approx(100, rel=0.2) and even == pytest.approx(1e4, rel=0.4)
+    assert table.kernel_change.isel(alpha_tilde=1).values == pytest.approx(near[:, 0], rel=1e-2)
+
+
+def test_the_other_labels_turn_the_kernel_around():
+    """kernel_parity, against a flow on the other labels from the same weights."""
+    setup = ONE.replace(L=2, alpha_tilde=20.0)
+    end = train([setup])
+    (x, y), kernel_x = end.data.train, end.data.kernel.x
+    *_, other = gradient_flow(end.network, end.w0, (x, -y), setup.loss, end.alpha)
+    w = unflatten(other.w, end.w0)
+    start, one, two = (ntk(end.network, weights, kernel_x)[0] for weights in (end.w0, end.w, w))
+    by_hand = [rms((one - two) / 2) / rms(start), rms((one + two) / 2 - start) / rms(start)]
+    assert kernel_parity(end)[0].tolist() == pytest.approx(by_hand, rel=1e-8)
+    with pytest.raises(ValueError, match="nets without biases, got bias=True"):
+        kernel_parity(train([setup.replace(bias=True, t_max=1.0)]))
+
+
+def test_eq_5_for_one_step():
+    """The shorter the step, the better, in proportion."""
+    off = [float(first_step_residual(train([ONE.replace(alpha_tilde=1.0, t_max=t)]))[0]) for t in (1e-3, 1e-4)]
+    assert off[0] / off[1] == pytest.approx(10, rel=0.2) and off[1] < 1e-3
 
 
 def test_the_frozen_kernel_is_that_of_the_closed_form():
@@ -89,3 +122,8 @@ def test_other_networks_have_no_layers_to_look_at():
     cnn = Setup(P=8, P_test=8, P_kernel=4, d=64, preprocessing="none", h=4, architecture="cnn", t_max=1.0)
     with pytest.raises(ValueError, match="in fully connected nets, got 'cnn'"):
         preactivation_change(train([cnn]))
+
+
+def test_a_kernel_is_trained_by_flow_alone():
+    with pytest.raises(ValueError, match="by gradient flow without decay, got 'flow' with decay = 0.1"):
+        kernel_error(train([ONE.replace(decay=0.1, t_max=1.0)]))

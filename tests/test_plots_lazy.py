@@ -23,7 +23,14 @@ def test_lines_are_means_with_a_band_of_seeds(ax):
     assert (band[:, 1].min(), band[:, 1].max()) == (0.1, 3.0)
     x, y = guide.get_data()
     assert np.diff(np.log(y)) / np.diff(np.log(x)) == pytest.approx(-1.0) and guide.get_linestyle() == ":"
+    assert y[-1] == pytest.approx(1.6 * 0.4)
     assert one.get_color() != two.get_color() and one.get_marker() != two.get_marker()
+
+
+def test_no_curve_is_dropped(ax):
+    values = xr.DataArray([[1.0, 0.3, 0.1]], dims=("seed", "alpha_tilde"), coords={"alpha_tilde": A})
+    plots_lazy.lines(ax, "alpha_tilde", {f"{i}": values * i for i in range(1, 8)})
+    assert len(ax.lines) == 7
 
 
 def test_a_loss_ends_where_its_run_does(ax):

@@ -27,18 +27,23 @@ def ntk(network: Network, w: Params, x: Inputs, x2: Float[Tensor, "Q d"] | None 
     in blocks of so many patterns that no more than KEPT numbers of each are held at once. In the parametrisation
     f_tilde: the kernel of f is alpha^2 times this one.
     """
-    one = network.tangent(w, x)
-    two = one if x2 is None else network.tangent(w, x2)
-    if isinstance(one, LayeredTangent):
-        return layered_gram(one, two)
-    most = max(1, KEPT // sum(value[0].numel() for value in w.values()))
-    left, right = (torch.arange(t.f.shape[1], device=t.f.device).split(most) for t in (one, two))
-    blocks = [torch.cat([_block(one, two, rows, columns) for columns in right], dim=2) for rows in left]
-    return torch.cat(blocks, dim=1)
+    if isinstance(network.tangent(w, x[:1]), LayeredTangent):
+        one = network.tangent(w, x)
+        return layered_gram(one, one if x2 is None else network.tangent(w, x2))
+    most = max(1, KEPT // sum(value.numel() for value in w.values()))
+    left, right = (part.split(most) for part in (x, x if x2 is None else x2))
+    return torch.cat([_row_of_blocks(network, w, part, right) for part in left], dim=1)
 
 
-def _block(one: Tangent, two: Tangent, rows: Tensor, columns: Tensor) -> Gram:
-    return torch.stack([one.jacobian(run, rows) @ two.jacobian(run, columns).T for run in range(len(one.f))])
+def _row_of_blocks(network: Network, w: Params, x: Tensor, right: tuple[Tensor, ...]) -> Tensor:
+    J = _jacobians(network, w, x)
+    return torch.cat([J @ (J if part is x else _jacobians(network, w, part)).mT for part in right], dim=2)
+
+
+def _jacobians(network: Network, w: Params, x: Inputs) -> Tensor:
+    tangent = network.tangent(w, x)
+    rows = torch.arange(len(x), device=x.device)
+    return torch.stack([tangent.jacobian(run, rows) for run in range(len(tangent.f))])
 
 
 def relative_change(now: Gram, start: Gram) -> PerRun:

@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor
 
+from .kernels import ntk
 from .layered import LayeredTangent
-from .observables import Observable, observable
+from .losses import LOSSES
+from .observables import Observable, decided, observable
 from .setups import Trained
 from .tangents import flatten
+from .training import train
 from .types import Params
 
 
@@ -28,7 +31,8 @@ def _rms(values: Tensor) -> Tensor:
 def preactivation_change(trained: Trained) -> Tensor:
     """rms of a(end) - a(0) over that of a(0), for the neurons of each hidden layer on the kernel set."""
     z0, z = (_layers(trained, w).preactivations for w in (trained.w0, trained.w))
-    return torch.stack([_rms(now - start) / _rms(start) for now, start in zip(z, z0, strict=True)], dim=1)
+    changes = [_rms(now - start) / _rms(start) for now, start in zip(z, z0, strict=True)]
+    return decided(trained, torch.stack(changes, dim=1))
 
 
 @observable(dims=("layer",))
@@ -43,20 +47,50 @@ def linear_residual(trained: Trained) -> Tensor:
     """||f - f_lin|| / ||f|| on the test set, f_lin = alpha grad f_tilde(w_0) . (w - w_0): what bends on the way."""
     start = trained.network.tangent(trained.w0, trained.data.test.x)
     linear = trained.alpha[:, None] * start.jvp(flatten(trained.w) - flatten(trained.w0))
-    return _rms(trained.f_test - linear) / _rms(trained.f_test)
+    return decided(trained, _rms(trained.f_test - linear) / _rms(trained.f_test))
+
+
+@observable()
+def first_step_residual(trained: Trained) -> Tensor:
+    """||f - f_1|| / ||f_1|| on the test set of a run that was stopped early: f_1 is Eq. 5 for one step from the start.
+
+    f_1(x) = (t / P) sum_mu Theta_0(x, x_mu) y_mu l'(Delta = 1).
+    """
+    x, y = trained.data.train
+    slopes = y * LOSSES[trained.setup.loss].slope(torch.ones_like(y))
+    one = trained.t[:, None] * (ntk(trained.network, trained.w0, trained.data.test.x, x) @ slopes) / len(y)
+    return decided(trained, _rms(trained.f_test - one) / _rms(one))
+
+
+@observable(dims=("parity",))
+def kernel_parity(trained: Trained) -> Tensor:
+    """The change of the kernel in units of ||Theta_0||: what turns around with the labels, and what does not.
+
+    The odd and the even part under y -> -y of Theta(end) - Theta_0 on the kernel set. The same nets are trained once
+    more with their last layer negated, which is training them on the other labels, for nets without biases.
+    """
+    last = f"W{trained.setup.L + 1}"
+    if trained.setup.bias:
+        raise ValueError("labels are turned around by negating the last layer, of nets without biases, got bias=True.")
+    other = train(trained.setups, init=lambda w: {**w, last: -w[last]})
+    x = trained.data.kernel.x
+    start, one, two = (ntk(trained.network, w, x) for w in (trained.w0, trained.w, other.w))
+    parts = torch.stack([_rms(part) / _rms(start) for part in ((one - two) / 2, (one + two) / 2 - start)], dim=1)
+    return decided(other, decided(trained, parts))
 
 
 @observable()
 def kernel_residual(trained: Trained) -> Tensor:
     """||f - f_K|| / ||f_K|| on the test set, f_K from gradient flow with the kernel of the initial weights."""
-    return _rms(trained.f_test - trained.f_frozen) / _rms(trained.f_frozen)
+    return decided(trained, _rms(trained.f_test - trained.f_frozen) / _rms(trained.f_frozen))
 
 
 @observable()
 def kernel_error(trained: Trained) -> Tensor:
-    """Test error of gradient flow with the kernel of the initial weights."""
-    return (trained.data.test.y * trained.f_frozen <= 0).double().mean(1)
+    """Test error of gradient flow with the kernel of the initial weights; NaN where that flow came to no end."""
+    wrong = (trained.data.test.y * trained.f_frozen <= 0).double().mean(1)
+    return torch.where(trained.f_frozen.isnan().any(1), torch.nan, wrong)
 
 
-LINEARITY: tuple[Observable, ...] = (preactivation_change, output_slope, linear_residual, kernel_residual, kernel_error)
+LINEARITY: tuple[Observable, ...] = (preactivation_change, linear_residual, kernel_residual, kernel_error)
 """What a run is asked about its own linearisation. Fully connected nets only."""

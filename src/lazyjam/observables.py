@@ -40,7 +40,7 @@ def _broken(trained: Trained) -> Tensor:
     return (trained.state == CAPPED) | (trained.state == FAILED)
 
 
-def _decided(trained: Trained, values: Tensor) -> Tensor:
+def decided(trained: Trained, values: Tensor) -> Tensor:
     """NaN for the runs that decide nothing."""
     broken = _broken(trained).reshape(-1, *[1] * (values.ndim - 1))
     return torch.where(broken, math.nan, values.double()) if bool(broken.any()) else values
@@ -49,7 +49,7 @@ def _decided(trained: Trained, values: Tensor) -> Tensor:
 @observable()
 def N_delta(trained: Trained) -> Tensor:
     """Number of unsatisfied patterns at the end, Delta > 0; NaN for a run that was broken off."""
-    return _decided(trained, trained.N_delta)
+    return decided(trained, trained.N_delta)
 
 
 @observable(dims=("budget",))
@@ -59,7 +59,7 @@ def N_delta_at(trained: Trained) -> Tensor:
 
     NaN for a run that was broken off.
     """
-    return _decided(trained, trained.N_delta_at)
+    return decided(trained, trained.N_delta_at)
 
 
 @observable()
@@ -83,7 +83,7 @@ def train_loss(trained: Trained) -> Tensor:
 @observable()
 def test_error(trained: Trained) -> Tensor:
     """Fraction of the test set with y f <= 0; NaN for a run that was broken off."""
-    return _decided(trained, (trained.data.test.y * trained.f_test <= 0).double().mean(1))
+    return decided(trained, (trained.data.test.y * trained.f_test <= 0).double().mean(1))
 
 
 @observable()
@@ -164,7 +164,7 @@ def probe(trained: Trained) -> Tensor:
 def kernel_change(trained: Trained) -> Tensor:
     """||Theta(end) - Theta(0)|| / ||Theta(0)||, Frobenius norms on the kernel set; NaN for a broken-off run."""
     x = trained.data.kernel.x
-    return _decided(trained, relative_change(ntk(trained.network, trained.w, x), ntk(trained.network, trained.w0, x)))
+    return decided(trained, relative_change(ntk(trained.network, trained.w, x), ntk(trained.network, trained.w0, x)))
 
 
 @observable()

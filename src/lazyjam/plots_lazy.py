@@ -1,6 +1,7 @@
 """The drawing of Section 4: where nets are lazy, why, and which architectures gain by learning features."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import numpy as np
 import seaborn as sns
@@ -17,10 +18,10 @@ SCALE = r"$\tilde\alpha=\sqrt{h}\,\alpha$"
 def lines(ax: Axes, x: str, curves: Mapping[str, xr.DataArray], *, guides: Mapping[str, float] = {}) -> Axes:
     """Curves over the coordinate x, in logarithms: the mean over seeds, with the smallest and largest seed as a band.
 
-    guides: by label, the slope of a dotted line through the last point of the curve of that label.
+    guides: by label, the slope of a dotted line above the last point of the curve of that label.
     """
-    styles = zip(sns.color_palette("colorblind", len(curves)), "os^Dv", strict=False)
-    for (label, values), (colour, marker) in zip(curves.items(), styles, strict=False):
+    styles = zip(sns.color_palette("colorblind", len(curves)), cycle("os^Dv"), strict=False)
+    for (label, values), (colour, marker) in zip(curves.items(), styles, strict=True):
         mean, at = values.mean("seed"), values[x].values
         ax.fill_between(at, values.min("seed"), values.max("seed"), color=colour, alpha=0.25, lw=0)
         ax.plot(at, mean, color=colour, marker=marker, ms=4, label=label)
@@ -47,7 +48,7 @@ def losses(ax: Axes, table: xr.Dataset) -> Axes:
     for i, (colour, alpha_tilde) in enumerate(zip(palette, table.alpha_tilde.values, strict=True)):
         one = table.sel(alpha_tilde=alpha_tilde)
         going = (one.N_delta > 0).shift(t_max=1, fill_value=True)
-        curve, width = one.train_loss.where(going), 1.2 + 1.2 * (table.sizes["alpha_tilde"] - 1 - i)
+        curve, width = one.train_loss.where(going), 1.2 + 0.6 * (table.sizes["alpha_tilde"] - 1 - i)
         ax.plot(one.t_end.where(going), curve, color=colour, lw=width, label=rf"$\tilde\alpha={power(alpha_tilde)}$")
     ax.set(xscale="log", xlabel="flow time $t$", ylabel=r"training loss $\mathcal{L}$")
     ax.legend()

@@ -16,6 +16,7 @@ from torch import Tensor
 from . import data as datasets
 from .cache import key
 from .dynamics import DYNAMICS
+from .flow import FITTED, OUT_OF_TIME
 from .hessian import Contacts, contacts, hessian
 from .kernels import features, kernel_flow, ntk
 from .losses import LOSSES
@@ -224,8 +225,11 @@ class Trained:
     def f_frozen(self) -> Outputs:
         """What the test set gets from gradient flow with the frozen kernels of the initial weights, to the same end.
 
-        A kernel of fewer dimensions than patterns is regularised as `kernels.features` says.
+        NaN for a flow that came to no end. Raises ValueError for a run that was trained in another way.
         """
+        if self.setup.dynamics != "flow" or self.setup.decay:
+            way = f"{self.setup.dynamics!r} with decay = {self.setup.decay:g}"
+            raise ValueError(f"a frozen kernel is trained by gradient flow without decay, got {way}.")
         return torch.stack([self._frozen(run) for run in range(len(self.setups))])
 
     def _frozen(self, run: int) -> Tensor:
@@ -233,4 +237,5 @@ class Trained:
         x, y = self.data.train
         phi, phi_test = features(ntk(self.network, w0, x)[0], ntk(self.network, w0, self.data.test.x, x)[0])
         *_, end = kernel_flow(phi, y, self.setup.loss, t_max=self.setups[run].t_max)
-        return phi_test @ end.w[0]
+        ended = bool((end.state == FITTED) | (end.state == OUT_OF_TIME))
+        return phi_test @ end.w[0] if ended else torch.full_like(phi_test[:, 0], math.nan)
