@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from scipy.integrate import quad
 from torch import Generator, Tensor
 
-from .convolutions import FILTER, PADDING, outputs_and_jacobian, stride
 from .layered import LayeredTangent, Layers
-from .tangents import AutogradTangent, StoredTangent, Tangent, runs_of
+from .tangents import AutogradTangent, StoredTangent, Tangent, outputs_and_jacobian, runs_of
 from .types import Activate, Inputs, Outputs, Params
 
 
@@ -135,6 +134,7 @@ def from_function(init: Callable[[Generator], Params], apply: Callable[[Params, 
 
 
 KEPT = 2**27  # numbers of a Jacobian, a GiB: a larger one is not kept
+FILTER, PADDING = 5, 1  # the authors' filters; every other layer, from the first on, has stride 2
 
 
 def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: bool = False) -> Network:
@@ -154,7 +154,7 @@ def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: boo
     for layer in range(L):
         if left + 2 * PADDING < FILTER:
             raise ValueError(f"images of {side} x {side} pixels allow {layer} convolutional layers, got L = {L}.")
-        left = (left + 2 * PADDING - FILTER) // stride(layer) + 1
+        left = (left + 2 * PADDING - FILTER) // (2 - layer % 2) + 1
     fans = [channels * FILTER**2] + [h * FILTER**2] * (L - 1) + [h]
     scales = [(fan * (second_moment(activation) if layer else 1)) ** -0.5 for layer, fan in enumerate(fans)]
     shapes = [(h, channels, FILTER, FILTER)] + [(h, h, FILTER, FILTER)] * (L - 1) + [(1, h)]
@@ -172,7 +172,7 @@ def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: boo
         a = x.unflatten(1, (channels, side, side))
         for layer in range(L):
             W, b = scales[layer] * w[f"W{layer + 1}"], w.get(f"b{layer + 1}")
-            a = phi.both(F.conv2d(a, W, b, stride=stride(layer), padding=PADDING))[0]
+            a = phi.both(F.conv2d(a, W, b, stride=2 - layer % 2, padding=PADDING))[0]
         return F.linear(a.mean((2, 3)), scales[L] * w[f"W{L + 1}"], w.get(f"b{L + 1}"))[:, 0]
 
     def apply(w: Params, x: Inputs) -> Outputs:
@@ -182,8 +182,7 @@ def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: boo
         general = partial(AutogradTangent, apply, w, x)
         if len(x) * sum(value.numel() for value in w.values()) > KEPT:
             return general()
-        images = x.unflatten(1, (channels, side, side))
-        return StoredTangent(*outputs_and_jacobian(w, images, scales, phi.both), lambda *of: general().hessian(*of))
+        return StoredTangent(*outputs_and_jacobian(apply, w, x), lambda *of: general().hessian(*of))
 
     return Network(init, apply, tangent)
 

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from .types import Flat, Inputs, Outputs, Params
 
+CHUNK = 64  # patterns whose Jacobians are computed at once: more do not stay in the cache of a core
+
 
 @runtime_checkable
 class Tangent(Protocol):
@@ -91,16 +93,8 @@ class AutogradTangent:
         """Rows of J for all runs, shape (R, len(rows), N)."""
         return self._jacobians(self._w, rows)
 
-    def _jacobians(self, w: Params, rows: Tensor, chunk: int = 64) -> Tensor:
-        """A pattern at a time, so that P rows cost P gradients on one pattern; one cotangent serves all runs."""
-
-        def row(x: Tensor) -> Tensor:
-            f, pull = torch.func.vjp(lambda w: self._at(w, x.unsqueeze(0)), w)
-            return flatten(pull(torch.ones_like(f))[0])
-
-        if not len(rows):  # vmap has nothing to say about the shape of nothing
-            return flatten(w).unsqueeze(1)[:, :0]
-        return torch.func.vmap(row, chunk_size=chunk)(self._x[rows]).transpose(0, 1)
+    def _jacobians(self, w: Params, rows: Tensor) -> Tensor:
+        return outputs_and_jacobian(self._at, w, self._x[rows])[1]
 
     def gram(self, run: int, rows: Tensor) -> Tensor:
         J = self.jacobian(run, rows)
@@ -116,6 +110,22 @@ class AutogradTangent:
         return torch.func.hessian(total)(flatten(one)[0])
 
 
+
+
+def outputs_and_jacobian(apply: Callable[[Params, Inputs], Outputs], w: Params, x: Tensor) -> tuple[Tensor, Tensor]:
+    """f_tilde (R, P) and J (R, P, N) of a batched `apply`, a pattern at a time: P rows cost P gradients on one pattern.
+
+    One cotangent serves all runs.
+    """
+
+    def row(pattern: Tensor) -> tuple[Tensor, Tensor]:
+        f, pull = torch.func.vjp(lambda w: apply(w, pattern.unsqueeze(0)), w)
+        return f[:, 0], flatten(pull(torch.ones_like(f))[0])
+
+    if not len(x):  # vmap has nothing to say about the shape of nothing
+        return flatten(w)[:, :0], flatten(w).unsqueeze(1)[:, :0]
+    f, J = torch.func.vmap(row, chunk_size=CHUNK)(x)
+    return f.T, J.transpose(0, 1)
 
 
 class StoredTangent:

@@ -31,7 +31,7 @@ def default_method(setup: Setup) -> str:
 
     Linearly implicit steps, unless a wide net learns features far from the lazy regime: there the curvature of the
     network itself limits them, and the stabilised explicit method, which does not mind, wins. A convolutional
-    net has its whole Jacobian for the price of a gradient, so that implicit steps stay ahead.
+    net keeps its whole Jacobian, with which an implicit step costs three gradients.
     """
     if setup.dynamics != "flow":
         return setup.dynamics  # it has no other
