@@ -31,7 +31,8 @@ def ntk(network: Network, w: Params, x: Inputs, x2: Float[Tensor, "Q d"] | None 
         one = network.tangent(w, x)
         return layered_gram(one, one if x2 is None else network.tangent(w, x2))
     most = max(1, KEPT // sum(value.numel() for value in w.values()))
-    left, right = (part.split(most) for part in (x, x if x2 is None else x2))
+    left = x.split(most)
+    right = left if x2 is None else x2.split(most)
     return torch.cat([_row_of_blocks(network, w, part, right) for part in left], dim=1)
 
 
