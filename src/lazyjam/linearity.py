@@ -67,12 +67,13 @@ def kernel_parity(trained: Trained) -> Tensor:
     """The change of the kernel in units of ||Theta_0||: what turns around with the labels, and what does not.
 
     The odd and the even part under y -> -y of Theta(end) - Theta_0 on the kernel set. The same nets are trained once
-    more with their last layer negated, which is training them on the other labels, for nets without biases.
+    more, by the default method, with their last layer negated: that is training them on the other labels, if there are
+    no biases.
     """
     last = f"W{trained.setup.L + 1}"
     if trained.setup.bias:
         raise ValueError("labels are turned around by negating the last layer, of nets without biases, got bias=True.")
-    other = train(trained.setups, init=lambda w: {**w, last: -w[last]})
+    other = train(trained.setups, device=str(trained.alpha.device), init=lambda w: {**w, last: -w[last]})
     x = trained.data.kernel.x
     start, one, two = (ntk(trained.network, w, x) for w in (trained.w0, trained.w, other.w))
     parts = torch.stack([_rms(part) / _rms(start) for part in ((one - two) / 2, (one + two) / 2 - start)], dim=1)

@@ -15,8 +15,8 @@ from scipy.integrate import quad
 from torch import Generator, Tensor
 
 from .layered import LayeredTangent, Layers
-from .tangents import AutogradTangent, StoredTangent, Tangent, outputs_and_jacobian, runs_of
-from .types import Activate, Inputs, Outputs, Params
+from .tangents import AutogradTangent, StoredTangent, Tangent, outputs_and_jacobian
+from .types import Inputs, Outputs, Params
 
 
 class Network(NamedTuple):
@@ -33,7 +33,7 @@ class Network(NamedTuple):
 class Activation(NamedTuple):
     """both(u) -> value and slope; bend(u) -> second derivative, away from kinks. Before the rescaling."""
 
-    both: Activate
+    both: Callable[[Tensor], tuple[Tensor, Tensor]]
     bend: Callable[[Tensor], Tensor]
 
 
@@ -176,7 +176,8 @@ def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: boo
         return F.linear(a.mean((2, 3)), scales[L] * w[f"W{L + 1}"], w.get(f"b{L + 1}"))[:, 0]
 
     def apply(w: Params, x: Inputs) -> Outputs:
-        return torch.stack([one(run, x) for run in runs_of(w)])
+        runs = range(len(w["W1"]))
+        return torch.stack([one({name: value[r] for name, value in w.items()}, x) for r in runs])
 
     def tangent(w: Params, x: Inputs) -> Tangent:
         general = partial(AutogradTangent, apply, w, x)

@@ -61,11 +61,6 @@ def stack(runs: Sequence[Params]) -> Params:
     return {name: torch.stack([w[name] for w in runs]) for name in runs[0]}
 
 
-def runs_of(w: Params) -> list[Params]:
-    """The inverse of `stack`."""
-    return [{name: value[r] for name, value in w.items()} for r in range(len(next(iter(w.values()))))]
-
-
 # of any network ------------------------------------------------------------------------------------------------------
 
 
@@ -87,14 +82,12 @@ class AutogradTangent:
         return self.jacobians(torch.arange(self.f.shape[1], device=self.f.device)).square().sum(-1)
 
     def jacobian(self, run: int, rows: Tensor) -> Tensor:
-        return self._jacobians({name: value[run : run + 1] for name, value in self._w.items()}, rows)[0]
+        one = {name: value[run : run + 1] for name, value in self._w.items()}
+        return outputs_and_jacobian(self._at, one, self._x[rows])[1][0]
 
     def jacobians(self, rows: Tensor) -> Tensor:
         """Rows of J for all runs, shape (R, len(rows), N)."""
-        return self._jacobians(self._w, rows)
-
-    def _jacobians(self, w: Params, rows: Tensor) -> Tensor:
-        return outputs_and_jacobian(self._at, w, self._x[rows])[1]
+        return outputs_and_jacobian(self._at, self._w, self._x[rows])[1]
 
     def gram(self, run: int, rows: Tensor) -> Tensor:
         J = self.jacobian(run, rows)
@@ -108,8 +101,6 @@ class AutogradTangent:
             return self._apply(unflatten(flat.unsqueeze(0), one))[0] @ kept
 
         return torch.func.hessian(total)(flatten(one)[0])
-
-
 
 
 def outputs_and_jacobian(apply: Callable[[Params, Inputs], Outputs], w: Params, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ def default_method(setup: Setup) -> str:
 
     Linearly implicit steps, unless a wide net learns features far from the lazy regime: there the curvature of the
     network itself limits them, and the stabilised explicit method, which does not mind, wins. A convolutional
-    net keeps its whole Jacobian, with which an implicit step costs three gradients.
+    net keeps its whole Jacobian, and implicit steps have the most of it.
     """
     if setup.dynamics != "flow":
         return setup.dynamics  # it has no other

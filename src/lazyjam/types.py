@@ -3,8 +3,6 @@
 Shapes in signatures are written with the aliases below. They are checked under pytest only.
 """
 
-from collections.abc import Callable
-
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,6 +17,3 @@ Labels = Float[Tensor, "P"]
 Outputs = Float[Tensor, "R P"]
 PerRun = Float[Tensor, "R"]
 Gram = Float[Tensor, "R P Q"]
-
-Activate = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""An activation: pre-activations to values and slopes."""
