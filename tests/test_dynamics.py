@@ -206,3 +206,12 @@ def test_a_convolutional_net_is_trained_like_any_other():
     assert float((one - two).square().mean().sqrt()) < 0.03 * float(one.square().mean().sqrt())
     with pytest.raises(ValueError, match="8 x 8 pixels allow 2 convolutional layers, got L = 4"):
         setup.replace(L=4)
+
+
+def test_nothing_is_trained():
+    setups = [Setup(P=20, P_test=30, P_kernel=10, h=8, dynamics="none", seed=seed) for seed in range(2)]
+    end = train(setups)
+    for name, w in end.w.items():
+        torch.testing.assert_close(w, end.w0[name])
+    assert not end.f_train.any() and not end.f_test.any() and end.N_delta.tolist() == [20, 20]
+    assert end.t.tolist() == [0, 0] and not N_delta(end).isnan().any() and end.w_tenth is None

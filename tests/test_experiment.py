@@ -103,6 +103,7 @@ BAD = [
     (dict(decay=-0.5), "decay must be zero or positive, and finite, got -0.5."),
     (dict(batch=8), "batch and rate belong to 'sgd', got 8 and 0.0 for 'flow'."),
     (dict(rate=0.1), "batch and rate belong to 'sgd', got 0 and 0.1 for 'flow'."),
+    (dict(bias_std=1.0), "bias_std is that of biases, zero or positive, got 1.0 and bias=False."),
     (dict(ceiling=2.0), "a ceiling is above one and for a 'descent', got 2.0 for 'flow'."),
     (dict(alpha_tild=1.0), "a Setup has no 'alpha_tild': did you mean 'alpha_tilde'?"),
 ]
@@ -158,7 +159,7 @@ def test_every_field_is_part_of_the_key():
                  L=7, activation="relu", bias=True, loss="squared", alpha_tilde=7.0, t_max=7.0, seed=7, seed_data=7)
     other |= dict(dynamics="adam", decay=0.5)
     untried = {field.name for field in fields(Setup)} - set(other)
-    assert untried == {"architecture", "batch", "rate", "ceiling"}, "these follow"
+    assert untried == {"architecture", "batch", "rate", "ceiling", "bias_std"}, "these follow"
     base = Setup(P=20, t_max=20.0)
     keys = {base.key} | {base.replace(**{name: value}).key for name, value in other.items()}
     assert len(keys) == 1 + len(other)
@@ -166,6 +167,7 @@ def test_every_field_is_part_of_the_key():
     assert len({sgd.key, sgd.replace(batch=6).key, sgd.replace(rate=0.2).key}) == 3
     cnn = Setup(P=20, d=64, preprocessing="none", architecture="cnn")
     assert cnn.key != cnn.replace(architecture="fc").key
+    assert Setup(bias=True).key != Setup(bias=True, bias_std=1.0).key
     descent = Setup(P=20, t_max=20.0, dynamics="descent", loss="quadratic_hinge")
     assert descent.key != descent.replace(ceiling=7.0).key
 

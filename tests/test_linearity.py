@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from lazyjam import Setup, gradient_flow, kernel_change, sweep
-from lazyjam.kernels import linearise, ntk
+from lazyjam.kernels import features, kernel_flow, linearise, ntk
 from lazyjam.linearity import (
     LINEARITY,
+    end_kernel_error,
     first_step_residual,
     kernel_error,
     kernel_parity,
@@ -127,3 +128,14 @@ def test_other_networks_have_no_layers_to_look_at():
 def test_a_kernel_is_trained_by_flow_alone():
     with pytest.raises(ValueError, match="by gradient flow without decay, got 'flow' with decay = 0.1"):
         kernel_error(train([ONE.replace(decay=0.1, t_max=1.0)]))
+
+
+def test_kernel_at_the_end_by_hand_and_of_a_lazy_net():
+    feature, lazy = train([ONE.replace(alpha_tilde=0.1)]), train([ONE.replace(alpha_tilde=1e6)])
+    x, y = feature.data.train
+    K, K_test = (ntk(feature.network, feature.w, points, x)[0] for points in (x, feature.data.test.x))
+    phi, phi_test = features(K, K_test)
+    *_, last = kernel_flow(phi, y, ONE.loss)
+    wrong = float((phi_test @ last.w[0] * feature.data.test.y <= 0).double().mean())
+    assert float(end_kernel_error(feature)) == pytest.approx(wrong, abs=1.5 / ONE.P_test)
+    assert float(end_kernel_error(lazy)) == pytest.approx(float(kernel_error(lazy)), abs=1.5 / ONE.P_test)

@@ -149,6 +149,16 @@ def test_networks_by_name():
     assert NETWORKS["fc"] is fully_connected
 
 
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_biases_at_the_start(architecture):
+    def draw(bias_std: float) -> dict[str, torch.Tensor]:
+        return NETWORKS[architecture](81, 2000, 1, "relu", True, bias_std).init(torch.Generator().manual_seed(0))
+
+    assert float(draw(0.0)["b1"].abs().max()) == 0
+    assert float(draw(0.5)["b1"].std()) == pytest.approx(0.5, rel=0.1)
+    torch.testing.assert_close(draw(1.0)["W1"], draw(0.0)["W1"])
+
+
 # convolutional nets --------------------------------------------------------------------------------------------------
 
 

@@ -56,7 +56,10 @@ class Start(NamedTuple):
 
 
 class End(NamedTuple):
-    """The runs at their end. t: flow time, or steps. N_delta_at: (R, 3), N_delta at BUDGETS. Else as in Snapshot."""
+    """The runs at their end. t: flow time, or steps. N_delta_at: (R, 3), N_delta at BUDGETS. Else as in Snapshot.
+
+    w_tenth: of a flow, the weights when more than a tenth of the patterns were first satisfied, or NaN.
+    """
 
     t: PerRun
     w: Flat
@@ -66,6 +69,7 @@ class End(NamedTuple):
     N_delta_at: Tensor
     gradients: Tensor
     factorisations: Tensor
+    w_tenth: Flat | None = None
 
 
 def flow(start: Start, **how: Any) -> End:
@@ -73,11 +77,28 @@ def flow(start: Start, **how: Any) -> End:
     budgets = start.t_max[:, None] * torch.tensor(BUDGETS, dtype=torch.float64, device=start.alpha.device)
     counts = torch.full(budgets.shape, -1, dtype=torch.long, device=start.alpha.device)
     how = dict(t_max=start.t_max, landmarks=budgets[:, :-1], decay=start.decay, **how)
+    w_tenth = torch.full_like(flatten(start.w0), math.nan)
     for now in gradient_flow(start.network, start.w0, start.data, start.loss, start.alpha, **how):
         passed = (now.t[:, None] >= budgets) & (counts < 0)
         counts = torch.where(passed, now.N_delta[:, None], counts)
+        begun = w_tenth[:, 0].isnan() & (now.N_delta < 0.9 * len(start.data[1]))
+        w_tenth[begun] = now.w[begun]
     counts = torch.where(counts < 0, now.N_delta[:, None], counts)
-    return End(now.t, now.w, now.f, now.state, now.N_delta, counts, now.gradients, now.factorisations)
+    return End(now.t, now.w, now.f, now.state, now.N_delta, counts, now.gradients, now.factorisations, w_tenth)
+
+
+def none(start: Start, **how: Any) -> End:
+    """The nets as they were drawn: f is zero, and nothing is satisfied."""
+    problem, zero = start.problem, torch.zeros_like(start.alpha)
+    f = torch.zeros_like(problem.f_tilde_0)
+    N_delta = unsatisfied(problem, problem.delta(f))
+    state = torch.full_like(N_delta, OUT_OF_TIME)
+    counts = N_delta[:, None].repeat(1, len(BUDGETS))
+    return End(zero, flatten(start.w0), f, state, N_delta, counts, torch.ones_like(state), torch.zeros_like(state))
+
+
+def _joined(ends: Sequence[End]) -> End:
+    return End(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*ends, strict=True)))
 
 
 def descend(start: Start, **how: Any) -> End:
@@ -92,7 +113,7 @@ def descend(start: Start, **how: Any) -> End:
         state, N_delta = torch.full_like(steps, found.state), unsatisfied(problem, problem.delta(f))
         t = steps.to(start.alpha.dtype)
         ends.append(End(t, found.w, f, state, N_delta, found.N_delta_at[None], 4 * steps, steps))
-    return End(*(torch.cat(parts) for parts in zip(*ends, strict=True)))
+    return _joined(ends)
 
 
 LEARNING_RATE, DECAY_EVERY, LOWEST_RATE = 1e-4, 250_000, 1e-7  # the authors': divided by ten every so many steps
@@ -131,7 +152,7 @@ def sgd(start: Start, **how: Any) -> End:
     Whether all are satisfied is looked at once per epoch.
     """
     ends = [_sgd(start.alone(run)) for run in range(len(start.alpha))]
-    return End(*(torch.cat(parts) for parts in zip(*ends, strict=True)))
+    return _joined(ends)
 
 
 def _sgd(start: Start) -> End:
@@ -156,4 +177,4 @@ def _sgd(start: Start) -> End:
     return End(taken.to(w.dtype), w, f, state, N_delta, at, taken, torch.zeros_like(state))
 
 
-DYNAMICS: dict[str, Callable[..., End]] = {"flow": flow, "descent": descend, "adam": adam, "sgd": sgd}
+DYNAMICS: dict[str, Callable[..., End]] = {"flow": flow, "none": none, "descent": descend, "adam": adam, "sgd": sgd}

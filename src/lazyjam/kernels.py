@@ -4,8 +4,9 @@ The empirical neural tangent kernel is Theta(x, x') = grad f_tilde(x) . grad f_t
 stays what it was, and training is a flow in the space of functions: f' = -(1/P) sum_mu Theta(., x_mu) dl/df(x_mu).
 """
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,8 @@ from .tangents import Tangent, flatten
 from .types import Gram, Inputs, Labels, Outputs, Params, PerRun
 
 JITTER = 1e-12  # of the mean diagonal of a Gram matrix, added so that it can be factorised
+WIDE = 100.0  # width of a Laplace kernel in units of sqrt(d), much larger than distances between data of that size
+EXACT = 100  # dimensions up to which distances are not taken from scalar products, which lose the small ones
 
 
 def ntk(network: Network, w: Params, x: Inputs, x2: Float[Tensor, "Q d"] | None = None) -> Gram:
@@ -87,6 +90,34 @@ def linearise(network: Network, w0: Params) -> Network:
     return Network(init, lambda w, x: tangent(w, x).f, tangent)
 
 
+# kernels in closed form ----------------------------------------------------------------------------------------------
+
+
+def laplace(x: Inputs, x2: Float[Tensor, "Q d"], width: float = WIDE) -> Float[Tensor, "P Q"]:
+    """exp(-|x - x'| / (width sqrt(d))). Far below its width it is linear in |x - x'|: a cusp."""
+    d = x.shape[1]
+    way = "donot_use_mm_for_euclid_dist" if d <= EXACT else "use_mm_for_euclid_dist"
+    return torch.exp(-torch.cdist(x, x2, compute_mode=way) / (width * d**0.5))
+
+
+def infinite_ntk(x: Inputs, x2: Float[Tensor, "Q d"]) -> Float[Tensor, "P Q"]:
+    """The tangent kernel of infinitely many ReLU neurons in one hidden layer, weights and biases all N(0, 1).
+
+    Theta = sqrt(q q') kappa_1(rho) + c kappa_0(rho) + 1 with c = x.x' / d + 1, the covariance of the pre-activations,
+    q, q' their variances, rho = c / sqrt(q q') = cos(angle), kappa_0 = (pi - angle) / pi and kappa_1 = (sin(angle) +
+    (pi - angle) rho) / pi (Cho, Saul 2009; Jacot et al. 2018). The last term is the bias of the output.
+    """
+    d = x.shape[1]
+    c = x @ x2.T / d + 1
+    q, q2 = (points.square().sum(1) / d + 1 for points in (x, x2))
+    size = (q[:, None] * q2).sqrt()
+    rho = (c / size).clamp(-1, 1)
+    angle = rho.arccos()
+    kappa_0 = (math.pi - angle) / math.pi
+    kappa_1 = (1 - rho.square()).clamp(min=0).sqrt() / math.pi + kappa_0 * rho
+    return size * kappa_1 + c * kappa_0 + 1
+
+
 # kernel methods ------------------------------------------------------------------------------------------------------
 
 
@@ -113,12 +144,29 @@ def kernel_flow(phi: Float[Tensor, "P P"], y: Labels, loss: str, **how: Any) -> 
     yield from gradient_flow(linear, w0, (phi, y), loss, phi.new_ones(1), **how)
 
 
-def hard_margin(K: Float[Tensor, "P P"], y: Labels, K_test: Float[Tensor, "Q P"]) -> Tensor:
-    """f on a test set, (Q,), of the support vector machine without slack: the least norm with y f >= 1.
+class Machine(NamedTuple):
+    """A support vector machine: f(x) = sum over `support` of K(x, x_mu) weights_mu, + offset."""
 
-    Solved by scikit-learn (libsvm, C = 1e20). The offset that it adds is left in.
-    """
+    support: Tensor
+    weights: Tensor
+    offset: float
+
+    def __call__(self, K_test: Float[Tensor, "Q S"]) -> Tensor:
+        """f (Q,) where the kernel with the support vectors is K_test."""
+        return K_test @ self.weights + self.offset
+
+
+def hard_margin(K: Float[Tensor, "P P"], y: Labels) -> Machine:
+    """The support vector machine without slack: the least norm with y f >= 1 (scikit-learn's libsvm, C = 1e20)."""
     from sklearn.svm import SVC  # here, because it costs a second of every start of the command line
 
     machine = SVC(kernel="precomputed", C=1e20, tol=1e-6, cache_size=2000).fit(K.numpy(), y.numpy())
-    return torch.from_numpy(machine.decision_function(K_test.numpy()))
+    return Machine(torch.from_numpy(machine.support_).long(), torch.from_numpy(machine.dual_coef_[0]),
+                   float(machine.intercept_[0]))  # fmt: skip
+
+
+def interpolated(K: Float[Tensor, "P P"], y: Tensor, K_test: Float[Tensor, "Q P"]) -> Tensor:
+    """f on a test set, (Q,) or (Q, k), of kernel regression without a ridge: f = y on the training set, least norm."""
+    lifted = K + JITTER * K.diagonal().mean() * torch.eye(len(K), dtype=K.dtype, device=K.device)
+    factor = torch.linalg.cholesky(lifted)
+    return K_test @ torch.cholesky_solve(y.reshape(len(y), -1), factor).reshape(y.shape)

@@ -6,7 +6,7 @@ from torch import Tensor
 from .kernels import ntk
 from .layered import LayeredTangent
 from .losses import LOSSES
-from .observables import Observable, decided, observable
+from .observables import Observable, decided, error_of, observable
 from .setups import Trained
 from .tangents import flatten
 from .training import train
@@ -89,8 +89,13 @@ def kernel_residual(trained: Trained) -> Tensor:
 @observable()
 def kernel_error(trained: Trained) -> Tensor:
     """Test error of gradient flow with the kernel of the initial weights; NaN where that flow came to no end."""
-    wrong = (trained.data.test.y * trained.f_frozen <= 0).double().mean(1)
-    return torch.where(trained.f_frozen.isnan().any(1), torch.nan, wrong)
+    return error_of(trained, trained.f_frozen)
+
+
+@observable()
+def end_kernel_error(trained: Trained) -> Tensor:
+    """Test error of gradient flow with the kernel of the last weights, frozen; NaN where that flow came to no end."""
+    return decided(trained, error_of(trained, trained.by_kernel(trained.w)))
 
 
 LINEARITY: tuple[Observable, ...] = (preactivation_change, linear_residual, kernel_residual, kernel_error)

@@ -87,11 +87,18 @@ def second_moment(activation: str) -> float:
 # networks ------------------------------------------------------------------------------------------------------------
 
 
-def fully_connected(d: int, h: int, L: int, activation: str = "swish10", bias: bool = False) -> Network:
+def _biases(size: int, bias_std: float, generator: Generator) -> Tensor:
+    zeros = torch.zeros(size, dtype=torch.float64)
+    return zeros.normal_(std=bias_std, generator=generator) if bias_std else zeros
+
+
+def fully_connected(
+    d: int, h: int, L: int, activation: str = "swish10", bias: bool = False, bias_std: float = 0.0
+) -> Network:
     """L hidden layers of width h, one output (Eqs. 1-3). N = d h + (L-1) h^2 + h, plus L h + 1 biases.
 
     Parameters W1 (h, d), W2..WL (h, h), W{L+1} (1, h), and b1..b{L+1} after each weight if there are biases, which are
-    zero at the start.
+    N(0, bias_std^2) at the start.
     """
     phi = ACTIVATIONS[activation]
     fans = [d] + [h] * L + [1]
@@ -102,7 +109,7 @@ def fully_connected(d: int, h: int, L: int, activation: str = "swish10", bias: b
         for layer in range(1, L + 2):
             w[f"W{layer}"] = torch.randn(fans[layer], fans[layer - 1], generator=generator, dtype=torch.float64)
             if bias:
-                w[f"b{layer}"] = torch.zeros(fans[layer], dtype=torch.float64)
+                w[f"b{layer}"] = _biases(fans[layer], bias_std, generator)
         return w
 
     def forward(w: Params, x: Inputs) -> tuple[Outputs, Layers]:
@@ -137,7 +144,9 @@ KEPT = 2**27  # numbers of a Jacobian, a GiB: a larger one is not kept
 FILTER, PADDING = 5, 1  # the authors' filters; every other layer, from the first on, has stride 2
 
 
-def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: bool = False) -> Network:
+def convolutional(
+    d: int, h: int, L: int, activation: str = "swish10", bias: bool = False, bias_std: float = 0.0
+) -> Network:
     """L convolutional layers of h channels, the mean over pixels, one output: the authors' `CV`, in our normalisation.
 
     Inputs (P, d) are square images of one or three channels, one channel after the other. Filters are 5 x 5, the
@@ -164,7 +173,7 @@ def convolutional(d: int, h: int, L: int, activation: str = "swish10", bias: boo
         for layer, shape in enumerate(shapes, 1):
             w[f"W{layer}"] = torch.randn(shape, generator=generator, dtype=torch.float64)
             if bias:
-                w[f"b{layer}"] = torch.zeros(shape[0], dtype=torch.float64)
+                w[f"b{layer}"] = _biases(shape[0], bias_std, generator)
         return w
 
     def one(w: Params, x: Inputs) -> Tensor:

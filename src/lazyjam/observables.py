@@ -80,6 +80,12 @@ def train_loss(trained: Trained) -> Tensor:
     return LOSSES[trained.setup.loss].value(trained.delta).mean(1)
 
 
+def error_of(trained: Trained, f: Tensor) -> Tensor:
+    """Fraction of the test set with y f <= 0, for any predictor f there; NaN where one of its values is."""
+    wrong = (trained.data.test.y * f <= 0).double().mean(1)
+    return torch.where(f.isnan().any(1), math.nan, wrong)
+
+
 @observable()
 def test_error(trained: Trained) -> Tensor:
     """Fraction of the test set with y f <= 0; NaN for a run that was broken off."""

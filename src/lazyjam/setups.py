@@ -33,10 +33,12 @@ class Setup:
     """Everything that determines a run, and nothing else: it is the key under which the result is kept.
 
     dataset, P, P_test, P_kernel: name in DATASETS, sizes of the training, test and kernel set. d: input dimension.
-    preprocessing, pca_on: see `data.load`. architecture, h, L, activation, bias: the network (Eqs. 1-3).
+    preprocessing, pca_on: see `data.load`. architecture, h, L, activation, bias: the network (Eqs. 1-3); bias_std: the
+    standard deviation of its biases at the start.
     alpha_tilde = sqrt(h) alpha: the scale of the output. loss: name in LOSSES.
     dynamics: "flow", gradient flow; "descent" to a minimum of the quadratic hinge (see minima.py); "adam", the
-    optimiser of Fig. 7; "sgd", stochastic gradient descent with steps of `rate` in flow time on `batch` patterns.
+    optimiser of Fig. 7; "sgd", stochastic gradient descent with steps of `rate` in flow time on `batch` patterns;
+    "none": the net stays as it was drawn, for what is asked of initial weights, or of the data alone.
     t_max: longest flow time, or number of steps of the others. decay: of the weights towards the initial ones, it adds
     decay |w - w_0|^2 / 2 to L / alpha^2. ceiling: a bound on the predictor for a descent, 1 <= y f <= ceiling, and
     |f| <= ceiling on the kernel set.
@@ -57,6 +59,7 @@ class Setup:
     L: int = 2
     activation: str = "swish10"
     bias: bool = False
+    bias_std: float = 0.0
     loss: str = "soft_hinge"
     alpha_tilde: float = 1.0
     dynamics: str = "flow"
@@ -83,8 +86,10 @@ class Setup:
         for name, table in tables.items():
             if getattr(self, name) not in table:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), table)}")
-        if self.dynamics != "flow" and not float(self.t_max).is_integer():
+        if self.dynamics not in ("flow", "none") and not float(self.t_max).is_integer():
             raise ValueError(f"t_max is a number of steps of {self.dynamics!r}: give a whole one, got {self.t_max}.")
+        if not 0 <= self.bias_std < math.inf or (self.bias_std and not self.bias):
+            raise ValueError(f"bias_std is that of biases, zero or positive, got {self.bias_std} and bias={self.bias}.")
         if self.dynamics == "descent" and self.loss != "quadratic_hinge":
             raise ValueError(f"a descent needs the loss 'quadratic_hinge', got {self.loss!r}.")
         if not 0 <= self.decay < math.inf:
@@ -115,7 +120,9 @@ class Setup:
     @property
     def network(self) -> Network:
         """The network of this setup."""
-        return NETWORKS[self.architecture](self.d, self.h, self.L, self.activation, self.bias)
+        return NETWORKS[self.architecture](
+            self.d, self.h, self.L, self.activation, self.bias, self.bias_std
+        )  # fmt: skip
 
     @property
     def N(self) -> int:
@@ -165,6 +172,7 @@ class Trained:
 
     setups: what each run was; those of a batch differ in alpha_tilde, t_max and seed alone. w0, w: first and last
     weights. f_train: predictor on the training set. t, state, N_delta: as in flow.Snapshot. N_delta_at: (R, 3).
+    w_tenth: the weights of a flow when more than a tenth of the patterns were first satisfied, NaN if they never were.
     """
 
     setups: Sequence[Setup]
@@ -180,6 +188,7 @@ class Trained:
     N_delta_at: Tensor
     gradients: Tensor
     factorisations: Tensor
+    w_tenth: Params | None = None
 
     @property
     def setup(self) -> Setup:
@@ -223,19 +232,26 @@ class Trained:
 
     @cached_property
     def f_frozen(self) -> Outputs:
-        """What the test set gets from gradient flow with the frozen kernels of the initial weights, to the same end.
+        """The predictor of the frozen kernels of the initial weights."""
+        return self.by_kernel(self.w0)
 
-        NaN for a flow that came to no end. Raises ValueError for a run that was trained in another way.
+    def by_kernel(self, w: Params, scale: Tensor | None = None) -> Outputs:
+        """What the test set gets from gradient flow with the frozen kernels of weights w, to the same end as the runs.
+
+        scale (R, d): what the inputs are multiplied by for each run. NaN for a flow that came to no end. Raises
+        ValueError for a run that was trained in another way.
         """
         if self.setup.dynamics != "flow" or self.setup.decay:
             way = f"{self.setup.dynamics!r} with decay = {self.setup.decay:g}"
             raise ValueError(f"a frozen kernel is trained by gradient flow without decay, got {way}.")
-        return torch.stack([self._frozen(run) for run in range(len(self.setups))])
+        return torch.stack([self._frozen(w, scale, run) for run in range(len(self.setups))])
 
-    def _frozen(self, run: int) -> Tensor:
-        w0 = {name: value[run : run + 1] for name, value in self.w0.items()}
-        x, y = self.data.train
-        phi, phi_test = features(ntk(self.network, w0, x)[0], ntk(self.network, w0, self.data.test.x, x)[0])
+    def _frozen(self, w: Params, scale: Tensor | None, run: int) -> Tensor:
+        one = {name: value[run : run + 1] for name, value in w.items()}
+        (x, y), x_test = self.data.train, self.data.test.x
+        if scale is not None:
+            x, x_test = x * scale[run], x_test * scale[run]
+        phi, phi_test = features(ntk(self.network, one, x)[0], ntk(self.network, one, x_test, x)[0])
         *_, end = kernel_flow(phi, y, self.setup.loss, t_max=self.setups[run].t_max)
         ended = bool((end.state == FITTED) | (end.state == OUT_OF_TIME))
         return phi_test @ end.w[0] if ended else torch.full_like(phi_test[:, 0], math.nan)

@@ -88,7 +88,7 @@ def train(
         end = DYNAMICS[first.dynamics](start, **how)
     return Trained(
         setups, network, data, alpha, w0, unflatten(end.w, w0), end.f, end.t, end.state, end.N_delta, end.N_delta_at,
-        end.gradients, end.factorisations,
+        end.gradients, end.factorisations, None if end.w_tenth is None else unflatten(end.w_tenth, w0),
     )
 
 
