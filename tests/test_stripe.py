@@ -10,6 +10,7 @@ from lazyjam.kernel_pca import information
 from lazyjam.kernels import features, kernel_flow, ntk
 from lazyjam.losses import LOSSES
 from lazyjam.stripe import (
+    LEVELS,
     aligned,
     alignment,
     beta_feature,
@@ -17,6 +18,7 @@ from lazyjam.stripe import (
     compression,
     compression_at_end,
     gradient_ratio,
+    neurons_by_loss,
     squeeze,
     squeezed_information,
     squeezed_kernel_error,
@@ -94,6 +96,22 @@ def test_kernel_of_squeezed_inputs_by_hand():
     assert float(squeezed_kernel_error(end)) == float((f * y_test <= 0).double().mean())
     torch.testing.assert_close(end.by_kernel(end.w0), end.f_frozen)
     torch.testing.assert_close(squeezed_information(end)[0], information(K, y))
+
+
+def test_neurons_are_those_of_the_start_and_of_a_run_stopped_at_that_loss():
+    end = train([ONE])
+    rows = neurons_by_loss(end)[0]
+    assert rows.shape == (len(LEVELS), ONE.h, ONE.d + 2)
+    first = torch.cat([end.w0["W1"][0], end.w0["b1"][0, :, None], end.w0["W2"][0].T], dim=1)
+    torch.testing.assert_close(rows[0], first.float())
+    half = rows[LEVELS.index(0.5)].double()
+    w = {"W1": half[None, :, :3], "b1": half[None, :, 3], "W2": half[None, :, 4][:, None], "b2": end.w0["b2"]}
+    x, y = end.data.train
+    f = end.alpha[:, None] * (end.network.apply(w, x) - end.network.apply(end.w0, x))
+    loss = LOSSES[ONE.loss].value(1 - y * f[0]).mean() / LOSSES[ONE.loss].value(torch.ones_like(y)).mean()
+    assert 0.25 < float(loss) < 0.55, "of the first step behind it; the bias of the output is left out"
+    with pytest.raises(ValueError, match="one hidden layer with biases, got L = 2"):
+        neurons_by_loss(train([ONE.replace(L=2)]))
 
 
 def test_alignment_of_known_weights():

@@ -10,12 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .flow import gradient_flow
 from .kernel_pca import information
 from .kernels import ntk
 from .losses import LOSSES
 from .observables import decided, error_of, observable
 from .setups import Setup, Trained
 from .tangents import unflatten
+from .training import default_method
 from .types import Params
 
 INFORMATIVE = {"stripe": 1, "cylinder": 2}
@@ -124,3 +126,38 @@ def alignment(trained: Trained) -> Tensor:
     """`aligned` at the start and at the end."""
     d_par = informative(trained.setup)
     return torch.stack([aligned(w, d_par) for w in (trained.w0, trained.w)], dim=1)
+
+
+LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
+"""Losses, in units of the first one, at which the neurons are looked at."""
+
+
+@observable(dims=("level", "neuron", "number"))
+def neurons_by_loss(trained: Trained) -> Tensor:
+    """First weights, bias and second weight of every neuron, d + 2 numbers, when the loss first came down to LEVELS.
+
+    NaN where training ended before. One hidden layer with biases; the flow is followed once more.
+    """
+    setup = trained.setup
+    if setup.dynamics != "flow" or setup.L != 1 or not setup.bias:
+        what = f"L = {setup.L}, bias={setup.bias} and {setup.dynamics!r}"
+        raise ValueError(f"neurons are followed along a gradient flow, in one hidden layer with biases, got {what}.")
+    return torch.stack([_story(trained, run) for run in range(len(trained.setups))])
+
+
+def _story(trained: Trained, run: int) -> Tensor:
+    (x, y), loss = trained.data.train, LOSSES[trained.setup.loss]
+    w0 = {name: value[run : run + 1] for name, value in trained.w0.items()}
+    first = loss.value(torch.ones_like(y)).mean()
+    rows = torch.full((len(LEVELS), trained.setup.h, trained.setup.d + 2), torch.nan, dtype=torch.float32)
+    rows[0] = _neurons(w0)
+    flow = gradient_flow(trained.network, w0, (x, y), trained.setup.loss, trained.alpha[run : run + 1],
+                         t_max=trained.setups[run].t_max, method=default_method(trained.setup))  # fmt: skip
+    for now in flow:
+        reached = torch.tensor(LEVELS) >= loss.value(1 - y * now.f[0]).mean() / first
+        rows[reached & rows[:, 0, 0].isnan()] = _neurons(unflatten(now.w, w0))
+    return rows
+
+
+def _neurons(w: Params) -> Tensor:
+    return torch.cat([w["W1"][0], w["b1"][0, :, None], w["W2"][0].T], dim=1).float()
