@@ -214,3 +214,8 @@ def test_halves_give_the_error_of_a_mean():
         assert value == pytest.approx(float(table.mean()))
         ratios.append(error / float(table.std(ddof=1) / np.sqrt(40)))
     assert np.mean(ratios) == pytest.approx(1, abs=0.06)
+
+
+def test_no_draws_no_error():
+    value, error = bootstrap(np.mean, [1.0, 2.0, 6.0], draws=0)
+    assert value == 3 and np.isnan(error)

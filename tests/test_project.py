@@ -35,7 +35,7 @@ LAYERS = [
     {"jamming"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
-    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy"},
+    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "interactive"},
     {"parameters", "rehearsal"},
     {"filling"},
     {"cli_cache"},
@@ -71,8 +71,12 @@ def test_imports_point_down(module):
 
 
 def test_only_plots_draws():
-    drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy"}
+    drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe"}
     assert users("matplotlib") | users("seaborn") <= drawing
+
+
+def test_only_interactive_knows_plotly():
+    assert users("plotly") <= {"interactive"}
 
 
 def test_only_cli_knows_papermill():

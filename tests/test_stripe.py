@@ -10,7 +10,9 @@ from lazyjam.kernel_pca import information
 from lazyjam.kernels import features, kernel_flow, ntk
 from lazyjam.losses import LOSSES
 from lazyjam.stripe import (
+    EDGE,
     LEVELS,
+    PIXELS,
     aligned,
     alignment,
     beta_feature,
@@ -18,7 +20,9 @@ from lazyjam.stripe import (
     compression,
     compression_at_end,
     gradient_ratio,
+    grid,
     neurons_by_loss,
+    on_grid,
     squeeze,
     squeezed_information,
     squeezed_kernel_error,
@@ -112,6 +116,15 @@ def test_neurons_are_those_of_the_start_and_of_a_run_stopped_at_that_loss():
     assert 0.25 < float(loss) < 0.55, "of the first step behind it; the bias of the output is left out"
     with pytest.raises(ValueError, match="one hidden layer with biases, got L = 2"):
         neurons_by_loss(train([ONE.replace(L=2)]))
+
+
+def test_a_predictor_in_the_plane():
+    end = train([ONE.replace(d=2, seed=seed) for seed in range(2)])
+    x = grid()
+    assert x.shape == (PIXELS**2, 2) and x[1, 0] > x[0, 0] and x[1, 1] == x[0, 1] and float(x.max()) == EDGE
+    torch.testing.assert_close(on_grid(end).double(), end.predictor(x), rtol=1e-6, atol=1e-5)
+    with pytest.raises(ValueError, match="got d = 3"):
+        on_grid(train([ONE.replace(dynamics="none")]))
 
 
 def test_alignment_of_known_weights():

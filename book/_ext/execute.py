@@ -9,14 +9,16 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+PICTURES = ("image/", "text/html", "application/vnd.plotly")
+
 
 def execute(path: Path) -> None:
-    """Run every cell of `path` in its own folder, drop the images of its outputs, and write it back."""
+    """Run every cell of `path` in its own folder, drop the pictures of its outputs, and write it back."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=3600, record_timing=False, resources={"metadata": {"path": path.parent}}).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            for kind in [kind for kind in output.get("data", {}) if kind.startswith("image/")]:
+            for kind in [kind for kind in output.get("data", {}) if kind.startswith(PICTURES)]:
                 del output["data"][kind]
                 output["metadata"].pop(kind, None)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}

@@ -81,11 +81,12 @@ def bootstrap(
 
     statistic: a function of an array whose first axis is samples. One of several arrays takes samples = np.arange(n)
     and uses them as indices. The error carries the factor sqrt(n / (n - 1)) that makes that of a mean the usual one,
-    which matters for a handful of seeds. It is NaN for a single sample, and where a drawing gives NaN.
+    which matters for a handful of seeds. It is NaN for a single sample or fewer than two
+    draws, and where a drawing gives NaN.
     """
     samples = np.asarray(samples)
     value, n = np.asarray(statistic(samples), dtype=float), len(samples)
-    if n < 2:
+    if n < 2 or draws < 2:
         return value, np.full_like(value, np.nan)
     rng = np.random.Generator(np.random.PCG64(seed))
     values = np.array([statistic(samples[rng.integers(n, size=n)]) for _ in range(draws)], dtype=float)

@@ -40,13 +40,13 @@ def normal(count: int, spectrum: Sequence[float], rng: np.random.Generator) -> T
 
 
 def learning_curves(
-    points: Callable[[int, np.random.Generator], Tensor], teacher: Kernel, student: Kernel, *, P: Sequence[int],
+    points: Callable[..., Tensor], teacher: Kernel, student: Kernel, *, P: Sequence[int],
     P_test: int = 500, fields: int = 20, seed: Sequence[int] = range(5),
 ) -> xr.DataArray:
     """Mean square error of ridgeless regression over seed and P: each seed draws points, and so many fields on them.
 
-    points(count, rng): the inputs, training sets nested in P. The mean over fields is unit variance times what is not
-    learnt. Raises ValueError for a P that does not ascend.
+    points(count, rng=...): the inputs; training sets are nested in P. The fields have unit variance. Raises ValueError
+    for a P that does not ascend.
     """
     P = list(P)
     if P != sorted({*P}) or P[0] < 1:
@@ -54,7 +54,7 @@ def learning_curves(
     rows = []
     for one in seed:
         rng = np.random.Generator(np.random.PCG64(one))
-        x = points(P_test + P[-1], rng)
+        x = points(P_test + P[-1], rng=rng)
         K = teacher(x, x)
         root = torch.linalg.cholesky(K + JITTER * K.diagonal().mean() * torch.eye(len(K), dtype=K.dtype))
         y = root @ torch.from_numpy(rng.standard_normal((len(x), fields)))

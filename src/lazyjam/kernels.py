@@ -97,7 +97,7 @@ def laplace(x: Inputs, x2: Float[Tensor, "Q d"], width: float = WIDE) -> Float[T
     """exp(-|x - x'| / (width sqrt(d))). Far below its width it is linear in |x - x'|: a cusp."""
     d = x.shape[1]
     way = "donot_use_mm_for_euclid_dist" if d <= EXACT else "use_mm_for_euclid_dist"
-    return torch.exp(-torch.cdist(x, x2, compute_mode=way) / (width * d**0.5))
+    return torch.cdist(x, x2, compute_mode=way).div_(-width * d**0.5).exp_()
 
 
 def infinite_ntk(x: Inputs, x2: Float[Tensor, "Q d"]) -> Float[Tensor, "P Q"]:
@@ -160,7 +160,7 @@ def hard_margin(K: Float[Tensor, "P P"], y: Labels) -> Machine:
     """The support vector machine without slack: the least norm with y f >= 1 (scikit-learn's libsvm, C = 1e20)."""
     from sklearn.svm import SVC  # here, because it costs a second of every start of the command line
 
-    machine = SVC(kernel="precomputed", C=1e20, tol=1e-6, cache_size=2000).fit(K.numpy(), y.numpy())
+    machine = SVC(kernel="precomputed", C=1e20, tol=1e-6).fit(K.numpy(), y.numpy())
     return Machine(torch.from_numpy(machine.support_).long(), torch.from_numpy(machine.dual_coef_[0]),
                    float(machine.intercept_[0]))  # fmt: skip
 

@@ -29,11 +29,13 @@ NAMES = dict(mnist="MNIST", fashion_mnist="Fashion-MNIST", cifar10="CIFAR-10", c
 STYLE = Path(__file__).with_name("lazyjam.mplstyle")
 
 
-def subplots(columns: int = 1, *, width: float = 9.0, height: float = 4.2, **options) -> tuple[Figure, np.ndarray]:
-    """A figure of one row in the style of the book, and its axes as an array."""
+def subplots(
+    columns: int = 1, *, rows: int = 1, width: float = 9.0, height: float = 4.2, **options
+) -> tuple[Figure, np.ndarray]:
+    """A figure in the style of the book, and its axes as an array: (columns,) for one row, else (rows, columns)."""
     plt.style.use(STYLE)
-    figure, axes = plt.subplots(1, columns, figsize=(width, height), squeeze=False, **options)
-    return figure, axes[0]
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **options)
+    return figure, axes if rows > 1 else axes[0]
 
 
 def save(figure: Figure, folder: str | Path, name: str, numbers: pd.DataFrame) -> None:

@@ -1,14 +1,16 @@
-"""The drawing of Section 4: where nets are lazy, and why."""
+"""The drawing of Section 4: where nets are lazy, why, and which architectures gain by learning features."""
 
 from collections.abc import Mapping
 from itertools import cycle
 
+import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
-from .plots import FEATURE, JAMMED, LAZY, _log_widths, power
+from .fits import PowerLaw
+from .plots import FEATURE, JAMMED, LAZY, _log_widths, _plain_ticks, power
 
 SCALE = r"$\tilde\alpha=\sqrt{h}\,\alpha$"
 
@@ -61,4 +63,52 @@ def near_jamming(ax: Axes, ratio: xr.DataArray, h_star: float) -> Axes:
     _log_widths(ax, ratio.h.values)
     ax.set_xlabel("width $h$")
     ax.annotate("$h^*$", (h_star, 0.95), xycoords=("data", "axes fraction"), xytext=(4, 0), textcoords="offset points")
+    return ax
+
+
+def errors_by_scale(ax: Axes, error: xr.DataArray, uncertainty: xr.DataArray, single: xr.DataArray) -> Axes:
+    """Test error against alpha_tilde: of the ensemble, full with its standard error, and of single nets, dashed."""
+    ax.errorbar(error.alpha_tilde, error, uncertainty, color="0.15", marker="o", ms=4, label="ensemble")
+    ax.plot(single.alpha_tilde, single, color="0.15", ls="--", marker="s", ms=3, mfc="white", label="single nets")
+    ax.set(xscale="log", xlabel=SCALE, ylabel=r"test error $\epsilon$")
+    ax.xaxis.set_major_locator(LogLocator(100))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_major_formatter(PercentFormatter(1, 1))
+    ax.legend()
+    return ax
+
+
+def shade_regimes(ax: Axes, border: float) -> Axes:
+    """Feature learning left of the cross-over, lazy training right of it, as a tint with a name."""
+    low, high = ax.get_xlim()
+    if low < border < high:
+        for left, right, colour, name, x, side in (
+            (low, border, FEATURE, "feature", 0.03, "left"), (border, high, LAZY, "lazy", 0.97, "right"),
+        ):
+            ax.axvspan(left, right, color=colour, alpha=0.08, lw=0)
+            ax.text(x, 0.03, name, color="0.35", transform=ax.transAxes, ha=side)
+    ax.set_xlim(low, high)
+    return ax
+
+
+def learning_curves(ax: Axes, error: xr.DataArray, fits: Mapping[str, PowerLaw], guides: Mapping[str, float]) -> Axes:
+    """Test error against P in both regimes, mean and standard error over `seed_data`, with fits, full, and guides.
+
+    error: over regime ("feature", "lazy"), P and seed_data. guides: the exponent of the paper by regime, dotted.
+    """
+    styles = {"feature": (FEATURE, "s"), "lazy": (LAZY, "o")}
+    P = error.P.values
+    for regime, (colour, marker) in styles.items():
+        one, fit = error.sel(regime=regime), fits[regime]
+        spread = one.std("seed_data", ddof=1) / np.sqrt(one.count("seed_data"))
+        label = rf"{regime}, $\beta={-fit.slope:.2f}$"
+        ax.errorbar(P, one.mean("seed_data"), spread, color=colour, marker=marker, ms=5, ls="", label=label)
+        ax.plot(P, fit.at(P), color=colour)
+        ax.plot(P, fit.at(P[:1]) * (P / P[0]) ** guides[regime], color=colour, ls=":", lw=1)
+    ax.set(xscale="log", yscale="log", xlabel="training images $P$", ylabel=r"test error $\epsilon$")
+    _plain_ticks(ax.xaxis, P)
+    ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 8)))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.legend()
     return ax

@@ -26,7 +26,7 @@ from .observables import PROBES, Observable
 from .setups import Setup
 from .training import BUDGETS
 
-FAMILY = ("dataset", "architecture", "L", "loss")  # runs that differ in one of these tell nothing on each other's cost
+FAMILY = ("dataset", "architecture", "L", "loss", "dynamics")  # that differ tell nothing of each other's cost
 
 
 @dataclass

@@ -161,3 +161,21 @@ def _story(trained: Trained, run: int) -> Tensor:
 
 def _neurons(w: Params) -> Tensor:
     return torch.cat([w["W1"][0], w["b1"][0, :, None], w["W2"][0].T], dim=1).float()
+
+
+EDGE, PIXELS = 3.0, 61
+"""Of the square on which `on_grid` looks at a predictor: half a side, and points along a side."""
+
+
+def grid() -> Tensor:
+    """The points of `on_grid`, (PIXELS^2, 2), the first coordinate varying fastest."""
+    line = torch.linspace(-EDGE, EDGE, PIXELS, dtype=torch.float64)
+    return torch.stack([line.repeat(PIXELS), line.repeat_interleave(PIXELS)], dim=1)
+
+
+@observable(dims=("pixel",))
+def on_grid(trained: Trained) -> Tensor:
+    """The predictor in the plane, on `grid()`, in single precision. Raises ValueError for inputs of other dimension."""
+    if trained.setup.d != 2:
+        raise ValueError(f"a predictor is drawn in the plane, of d = 2 inputs, got d = {trained.setup.d}.")
+    return decided(trained, trained.predictor(grid().to(trained.alpha.device))).float()
