@@ -89,7 +89,8 @@ def test_observables_ask_the_data_alone():
     assert float(one.squeezed_machine_error[FACTORS.index(8.0)]) == float(one.root_machine_error)  # sqrt(64)
     assert float(one.root_machine_error) < float(one.machine_error) - 0.02
     assert abs(float(one.ntk_machine_error) - float(one.machine_error)) < 0.05
-    assert 0.9 < float(one.kernel_agreement) <= 1
+    f = [kernel(x_test, x) @ torch.linalg.solve(kernel(x, x), y) for kernel in (laplace, infinite_ntk)]
+    assert float(one.kernel_agreement) == pytest.approx(float(torch.corrcoef(torch.stack(f))[0, 1]), rel=1e-5)
     assert float(one.regression[1]) < 0.3 and 0 < float(one.regression[0]) < 1
 
 

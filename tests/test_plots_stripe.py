@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lazyjam import plots, plots_stripe, power_law, stripe
+from lazyjam import plots, plots_stripe, power_law, watched
 
 matplotlib.use("agg")
 P = [100, 200, 400]
@@ -76,7 +76,7 @@ def test_errors_against_the_factor(ax):
 
 
 def test_a_predictor_in_the_plane(ax):
-    f = stripe.grid()[:, 0].numpy() - 1.0  # zero at x_1 = 1
+    f = watched.grid()[:, 0].numpy() - 1.0  # zero at x_1 = 1
     x, y = np.array([[1.0, 2.0], [-2.0, 0.0], [0.5, 0.5]]), np.array([1.0, -1.0, -1.0])
     plots_stripe.predictor(ax, f, x, y)
     colour, zero, plus, minus = ax.collections

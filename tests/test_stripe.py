@@ -5,24 +5,19 @@ import math
 import pytest
 import torch
 
-from lazyjam import Setup, train
+from lazyjam import Setup, power_law, sweep, train
 from lazyjam.kernel_pca import information
 from lazyjam.kernels import features, kernel_flow, ntk
 from lazyjam.losses import LOSSES
 from lazyjam.stripe import (
-    EDGE,
-    LEVELS,
-    PIXELS,
+    Lambda,
+    Lambda_at_end,
     aligned,
     alignment,
     beta_feature,
     beta_lazy,
-    compression,
-    compression_at_end,
+    gradient_noise,
     gradient_ratio,
-    grid,
-    neurons_by_loss,
-    on_grid,
     squeeze,
     squeezed_information,
     squeezed_kernel_error,
@@ -52,9 +47,9 @@ def test_squeeze_divides_what_carries_no_information():
 
 def test_a_net_that_learns_features_squeezes_and_a_lazy_one_does_not():
     feature, lazy = train([ONE, ONE.replace(seed=1)]), train([ONE.replace(alpha_tilde=1e4)])
-    assert (compression(feature) > 2).all() and (compression_at_end(feature) > 1.5).all()
+    assert (Lambda(feature) > 2).all() and (Lambda_at_end(feature) > 1.5).all()
     start = lazy.w0["W1"].square().mean(1).sqrt()[0]
-    assert float(compression(lazy)) == pytest.approx(float(start[0] / start[1:].mean()), rel=1e-2)
+    assert float(Lambda(lazy)) == pytest.approx(float(start[0] / start[1:].mean()), rel=1e-2)
 
 
 def test_compression_is_read_when_a_tenth_is_satisfied():
@@ -67,11 +62,12 @@ def test_compression_is_read_when_a_tenth_is_satisfied():
         stopped = train([ONE.replace(t_max=middle)])
         low, high = (low, middle) if int(stopped.N_delta) < 0.9 * ONE.P else (middle, high)
     stopped = train([ONE.replace(t_max=high)])
-    assert float(compression(end)) == pytest.approx(float(compression_at_end(stopped)), rel=0.05)
+    assert float(Lambda(end)) == pytest.approx(float(Lambda_at_end(stopped)), rel=0.05)
     never = train([ONE.replace(t_max=1e-9)])
-    assert math.isnan(compression(never))
+    assert math.isnan(Lambda(never))
+    assert math.isnan(squeezed_kernel_error(never)) and squeezed_information(never).isnan().all()
     with pytest.raises(ValueError, match="along a gradient flow, got 'none'"):
-        compression(train([ONE.replace(dynamics="none")]))
+        sweep(ONE.replace(dynamics="none"), [Lambda], seed=[0])
 
 
 def test_first_gradient_by_automatic_differentiation():
@@ -88,43 +84,37 @@ def test_first_gradient_by_automatic_differentiation():
         assert float(gradient_ratio(end)[run]) == pytest.approx(expected, rel=1e-8)
 
 
+def test_noise_is_what_is_orthogonal_to_the_neuron_itself():
+    """In the direction of its own w_perp a neuron has a mean gradient, which does not fall with P."""
+    data = ONE.replace(d=5, P_test=10, h=300, dynamics="none")
+    table = sweep(data, [gradient_ratio, gradient_noise], P=[200, 3200], seed_data=range(5), progress=False)
+    slopes = {name: power_law([200, 3200], table[name].T.values, (200, 3200)).slope
+              for name in ("gradient_ratio", "gradient_noise")}  # fmt: skip
+    assert slopes["gradient_noise"] == pytest.approx(-0.5, abs=0.12) and slopes["gradient_ratio"] > -0.42
+    end = train([data])
+    x, y = end.data.train
+    W, b, a = end.w0["W1"][0], end.w0["b1"][0], end.w0["W2"][0, 0]
+    gate = torch.sigmoid(5 * (x @ W.T / 5**0.5 + b))  # slope of the softplus, up to factors that cancel
+    G = (y[:, None] * gate * a).T @ x
+    own = W[:, 1:] / W[:, 1:].norm(dim=1, keepdim=True)
+    rest = G[:, 1:] - (G[:, 1:] * own).sum(1, keepdim=True) * own
+    expected = (rest.square().sum(1).mean() / 3 / G[:, 0].square().mean()).sqrt()
+    assert float(gradient_noise(end)) == pytest.approx(float(expected), rel=1e-8)
+    with pytest.raises(ValueError, match="d must be larger, got 2"):
+        sweep(data.replace(d=2), [gradient_noise], seed=[0])
+
+
 def test_kernel_of_squeezed_inputs_by_hand():
     end = train([ONE])
-    Lambda = float(compression(end))
-    scale = torch.tensor([1.0, 1 / Lambda, 1 / Lambda], dtype=torch.float64)
+    factor = float(Lambda(end))
+    scale = torch.tensor([1.0, 1 / factor, 1 / factor], dtype=torch.float64)
     (x, y), (x_test, y_test) = end.data.train, end.data.test
     K, K_test = (ntk(end.network, end.w0, points * scale, x * scale)[0] for points in (x, x_test))
     phi, phi_test = features(K, K_test)
     *_, last = kernel_flow(phi, y, ONE.loss)
     f = phi_test @ last.w[0]
     assert float(squeezed_kernel_error(end)) == float((f * y_test <= 0).double().mean())
-    torch.testing.assert_close(end.by_kernel(end.w0), end.f_frozen)
     torch.testing.assert_close(squeezed_information(end)[0], information(K, y))
-
-
-def test_neurons_are_those_of_the_start_and_of_a_run_stopped_at_that_loss():
-    end = train([ONE])
-    rows = neurons_by_loss(end)[0]
-    assert rows.shape == (len(LEVELS), ONE.h, ONE.d + 2)
-    first = torch.cat([end.w0["W1"][0], end.w0["b1"][0, :, None], end.w0["W2"][0].T], dim=1)
-    torch.testing.assert_close(rows[0], first.float())
-    half = rows[LEVELS.index(0.5)].double()
-    w = {"W1": half[None, :, :3], "b1": half[None, :, 3], "W2": half[None, :, 4][:, None], "b2": end.w0["b2"]}
-    x, y = end.data.train
-    f = end.alpha[:, None] * (end.network.apply(w, x) - end.network.apply(end.w0, x))
-    loss = LOSSES[ONE.loss].value(1 - y * f[0]).mean() / LOSSES[ONE.loss].value(torch.ones_like(y)).mean()
-    assert 0.25 < float(loss) < 0.55, "of the first step behind it; the bias of the output is left out"
-    with pytest.raises(ValueError, match="one hidden layer with biases, got L = 2"):
-        neurons_by_loss(train([ONE.replace(L=2)]))
-
-
-def test_a_predictor_in_the_plane():
-    end = train([ONE.replace(d=2, seed=seed) for seed in range(2)])
-    x = grid()
-    assert x.shape == (PIXELS**2, 2) and x[1, 0] > x[0, 0] and x[1, 1] == x[0, 1] and float(x.max()) == EDGE
-    torch.testing.assert_close(on_grid(end).double(), end.predictor(x), rtol=1e-6, atol=1e-5)
-    with pytest.raises(ValueError, match="got d = 3"):
-        on_grid(train([ONE.replace(dynamics="none")]))
 
 
 def test_alignment_of_known_weights():

@@ -44,13 +44,17 @@ def sweep(
     A run stopped by max_gradients is kept, flagged `capped`, and computed again when max_gradients is raised. A run on
     `file:PATH` is computed again when the file has changed.
 
-    Raises, before the first run starts, ValueError for a bad value anywhere in the grid, and OSError for a cache that
+    Raises, before the first run starts, ValueError for a bad value anywhere in the grid, or a setup of which an
+    observable cannot be asked, and OSError for a cache that
     cannot be written to.
     """
     grid, coords = grid_of(setup, axes)
     if executor is None:
         checked_device(device)  # else the workers know
     wanted = {f.__name__: f for f in observables}
+    for needs in filter(None, (f.needs for f in observables)):
+        for one in grid.values():
+            needs(one)
     records: dict[Setup, Record] = {}
     kept = {one: cache.get(one.key) for one in grid.values()} if cache is not None else {}
     for one, record in kept.items():

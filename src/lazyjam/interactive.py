@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .plots import FEATURE
+from .plots_stripe import MINUS, PLUS, arrows
+
 PLOTLY = "_static/plotly/plotly.min.js"  # where the book keeps the script; a page that shows a picture loads it
 
 
@@ -31,8 +34,8 @@ class Interactive:
 def neurons(x: np.ndarray, y: np.ndarray, story: xr.DataArray) -> Interactive:
     """The left panel of Fig. 9 as a film: weights W1 of the neurons times |W2| over the data, by the loss.
 
-    x (P, 2), y (P,) of +-1. story: over level, neuron and number, see `stripe.neurons_by_loss`. Losses that were not
-    reached are left out. The farthest neuron of each loss lies on the edge of the data.
+    x (P, 2), y (P,) of +-1. story: over level, neuron and number, see `watched.neurons_by_loss`. Losses that were not
+    reached are left out.
     """
     from plotly import graph_objects as go  # here, because it costs half a second of every start
 
@@ -40,14 +43,12 @@ def neurons(x: np.ndarray, y: np.ndarray, story: xr.DataArray) -> Interactive:
     dots = [
         go.Scatter(x=x[y == label, 0].round(3), y=x[y == label, 1].round(3), mode="markers", name=f"y = {label:+d}",
                    marker=dict(color=colour, size=4, symbol=symbol), hoverinfo="skip")
-        for label, colour, symbol in ((1, "#BBBBBB", "circle"), (-1, "#555555", "x-thin-open"))
+        for label, colour, symbol in ((1, PLUS, "circle"), (-1, MINUS, "x-thin-open"))
     ]  # fmt: skip
     frames = []
     for level in story.level.values[~np.isnan(story[:, 0, 0])]:
-        one = story.sel(level=level).values.astype(float)
-        w = one[:, :2] * np.abs(one[:, -1:])
-        w = (edge * w / np.sqrt((w**2).sum(1)).max()).round(3)
-        moving = go.Scatter(x=w[:, 0], y=w[:, 1], mode="markers", name="neurons", marker=dict(color="#D55E00", size=5),
+        w = arrows(story.sel(level=level), x).round(3)
+        moving = go.Scatter(x=w[:, 0], y=w[:, 1], mode="markers", name="neurons", marker=dict(color=FEATURE, size=5),
                             hoverinfo="skip")  # fmt: skip
         frames.append(go.Frame(data=[moving], traces=[2], name=f"{level:g}"))
     at_once = dict(mode="immediate", frame=dict(duration=0))

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .kernels import ntk
-from .observables import observable
+from .observables import decided, observable
 from .setups import Trained
 from .types import Labels
 
@@ -27,21 +27,32 @@ def projections(vectors: Float[Tensor, "P k"], y: Labels) -> Tensor:
 
 
 def mutual_information(values: Labels, y: Labels, bins: int = BINS) -> float:
-    """I(value; y) in bits, at most one: of P numbers in bins of equal filling, and balanced labels +-1.
+    """I(value; y) in bits: of P numbers in bins of equal filling, and labels +-1.
 
-    The bias of the plug-in estimate for so many bins, (bins - 1) / (2 P ln 2), is taken off (Miller 1955), so it can be
-    a little negative. Raises ValueError for fewer than two patterns a bin.
+    From three entropies, each with the correction (occupied cells - 1) / (2 P ln 2) of Miller (1955). Without
+    information the estimate is zero on average, so it can be a little negative; it exceeds the entropy of the label,
+    one bit, by at most 1 / (2 P ln 2). NaN where a value is. Raises ValueError for fewer than two patterns a bin.
     """
     P = len(values)
-    if P < 2 * bins:
-        raise ValueError(f"{bins} bins need at least {2 * bins} patterns, got {P}.")
+    enough(P, bins)
+    if not bool(values.isfinite().all()):
+        return math.nan
+    values, y = values.cpu(), y.cpu()
     where = values.argsort().argsort() * bins // P
     joint = torch.zeros(bins, 2, dtype=torch.float64)
     joint.index_put_((where, (y > 0).long()), torch.ones(P, dtype=torch.float64), accumulate=True)
-    joint /= P
-    independent = joint.sum(1, keepdim=True) * joint.sum(0)
-    plug_in = torch.xlogy(joint, joint / independent.clamp(min=1e-300)).sum() / math.log(2)
-    return float(plug_in) - (bins - 1) / (2 * P * math.log(2))
+    return sum(sign * _entropy(counts / P, P) for sign, counts in ((1, joint.sum(1)), (1, joint.sum(0)), (-1, joint)))
+
+
+def _entropy(p: Tensor, P: int) -> float:
+    """In bits, with Miller's correction."""
+    return float(-torch.xlogy(p, p).sum() + ((p > 0).sum() - 1) / (2 * P)) / math.log(2)
+
+
+def enough(P: int, bins: int = BINS) -> None:
+    """Raises ValueError for fewer than two patterns a bin."""
+    if P < 2 * bins:
+        raise ValueError(f"{bins} bins need at least {2 * bins} patterns, got {P}.")
 
 
 def _top(K: Tensor) -> Tensor:
@@ -58,16 +69,19 @@ def label_projection(trained: Trained) -> Tensor:
     """omega_lambda^2 of the top eigenvectors of the tangent kernel on the training set, at the start and the end."""
     y = trained.data.train.y
     rows = [torch.stack([projections(_top(K), y) for K in kernels]) for kernels in _kernels(trained)]
-    return torch.stack(rows, dim=1)
+    return decided(trained, torch.stack(rows, dim=1))
 
 
-@observable(dims=("when", "rank"))
+@observable(dims=("when", "rank"), needs=lambda setup: enough(setup.P))
 def label_information(trained: Trained) -> Tensor:
     """Mutual information with the label, in bits, of the same eigenvectors."""
     y = trained.data.train.y
-    return torch.stack([torch.stack([information(K, y) for K in kernels]) for kernels in _kernels(trained)], dim=1)
+    rows = [torch.stack([information(K, y) for K in kernels]) for kernels in _kernels(trained)]
+    return decided(trained, torch.stack(rows, dim=1))
 
 
 def information(K: Float[Tensor, "P P"], y: Labels) -> Tensor:
     """Mutual information with the label of the top eigenvectors of a Gram matrix."""
-    return torch.tensor([mutual_information(vector, y) for vector in _top(K).T], dtype=torch.float64)
+    if not bool(K.isfinite().all()):
+        return y.new_full((min(RANKS, len(y)),), math.nan)
+    return y.new_tensor([mutual_information(vector, y) for vector in _top(K).T])

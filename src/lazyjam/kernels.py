@@ -157,12 +157,17 @@ class Machine(NamedTuple):
 
 
 def hard_margin(K: Float[Tensor, "P P"], y: Labels) -> Machine:
-    """The support vector machine without slack: the least norm with y f >= 1 (scikit-learn's libsvm, C = 1e20)."""
+    """The support vector machine without slack: the least norm with y f >= 1 (scikit-learn's libsvm, C = 1e20).
+
+    libsvm keeps the kernel in single precision. What all entries have in common makes no difference to a machine with
+    an offset, so it is taken off first.
+    """
     from sklearn.svm import SVC  # here, because it costs a second of every start of the command line
 
-    machine = SVC(kernel="precomputed", C=1e20, tol=1e-6).fit(K.numpy(), y.numpy())
-    return Machine(torch.from_numpy(machine.support_).long(), torch.from_numpy(machine.dual_coef_[0]),
-                   float(machine.intercept_[0]))  # fmt: skip
+    size = K.max() - K.min()
+    machine = SVC(kernel="precomputed", C=1e20, tol=1e-6).fit(((K - K.mean()) / size).cpu().numpy(), y.cpu().numpy())
+    support, weights = torch.from_numpy(machine.support_).long(), torch.from_numpy(machine.dual_coef_[0])
+    return Machine(support.to(K.device), weights.to(K.device) / size, float(machine.intercept_[0]))
 
 
 def interpolated(K: Float[Tensor, "P P"], y: Tensor, K_test: Float[Tensor, "Q P"]) -> Tensor:

@@ -7,7 +7,7 @@ from .kernels import ntk
 from .layered import LayeredTangent
 from .losses import LOSSES
 from .observables import Observable, decided, error_of, observable
-from .setups import Trained
+from .setups import Trained, check_flow
 from .tangents import flatten
 from .training import train
 from .types import Params
@@ -80,19 +80,19 @@ def kernel_parity(trained: Trained) -> Tensor:
     return decided(other, decided(trained, parts))
 
 
-@observable()
+@observable(needs=check_flow)
 def kernel_residual(trained: Trained) -> Tensor:
     """||f - f_K|| / ||f_K|| on the test set, f_K from gradient flow with the kernel of the initial weights."""
     return decided(trained, _rms(trained.f_test - trained.f_frozen) / _rms(trained.f_frozen))
 
 
-@observable()
+@observable(needs=check_flow)
 def kernel_error(trained: Trained) -> Tensor:
     """Test error of gradient flow with the kernel of the initial weights; NaN where that flow came to no end."""
     return error_of(trained, trained.f_frozen)
 
 
-@observable()
+@observable(needs=check_flow)
 def end_kernel_error(trained: Trained) -> Tensor:
     """Test error of gradient flow with the kernel of the last weights, frozen; NaN where that flow came to no end."""
     return decided(trained, error_of(trained, trained.by_kernel(trained.w)))

@@ -6,7 +6,7 @@ from torch import Tensor
 from .kernels import hard_margin, infinite_ntk, interpolated, laplace
 from .observables import observable
 from .setups import Trained
-from .stripe import squeeze
+from .stripe import informative, squeeze
 from .types import Inputs
 
 AT_ONCE = 4000  # test points between which and the training set a kernel is held
@@ -23,7 +23,7 @@ def _machine_error(trained: Trained, factor: float, kernel=laplace) -> Tensor:
     """Test error of the hard-margin machine after the uninformative directions were divided by the factor."""
     train, test, scale = trained.data.train, trained.data.test, 1.0
     if factor != 1:
-        scale = squeeze(trained.setup, torch.tensor([factor]))[0]
+        scale = squeeze(trained.setup, train.x.new_tensor([factor]))[0]
     x = train.x * scale
     machine = hard_margin(kernel(x, x), train.y)
     support = x[machine.support]
@@ -43,13 +43,13 @@ def ntk_machine_error(trained: Trained) -> Tensor:
     return _same(trained, _machine_error(trained, 1.0, infinite_ntk))
 
 
-@observable(dims=("factor",))
+@observable(dims=("factor",), needs=informative)
 def squeezed_machine_error(trained: Trained) -> Tensor:
     """The same, Laplace, with the uninformative directions divided by FACTORS."""
     return _same(trained, torch.stack([_machine_error(trained, factor) for factor in FACTORS]))
 
 
-@observable()
+@observable(needs=informative)
 def root_machine_error(trained: Trained) -> Tensor:
     """The same, Laplace, with the uninformative directions divided by sqrt(P)."""
     return _same(trained, _machine_error(trained, trained.setup.P**0.5))
@@ -83,7 +83,8 @@ def two_nn(x: Inputs) -> float:
     """
     from sklearn.neighbors import NearestNeighbors  # here, because it costs a second of every start
 
-    distances = NearestNeighbors(n_neighbors=3, algorithm="brute").fit(x.numpy()).kneighbors(x.numpy())[0]
+    points = x.cpu().numpy()
+    distances = NearestNeighbors(n_neighbors=3, algorithm="brute").fit(points).kneighbors(points)[0]
     near = torch.from_numpy(distances[distances[:, 1] > 0])
     log_mu = (near[:, 2] / near[:, 1]).log().sort().values
     P = len(log_mu)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,18 +19,23 @@ from .hessian import spectrum_0 as eigenvalues_0
 from .kernels import ntk, relative_change
 from .losses import LOSSES
 from .minima import PULL
-from .setups import Trained
+from .setups import Setup, Trained
 
 Observable = Callable[[Trained], Tensor]
 
 PROBES = 64
 
 
-def observable(version: int = 1, dims: tuple[str, ...] = ()) -> Callable[[Observable], Observable]:
-    """Mark a function as an observable. dims names the axes of its values behind the axis of runs."""
+def observable(
+    version: int = 1, dims: tuple[str, ...] = (), needs: Callable[[Setup], Any] | None = None
+) -> Callable[[Observable], Observable]:
+    """Mark a function as an observable. dims names the axes of its values behind the axis of runs.
+
+    needs: raises ValueError for a setup of which it cannot be asked; `sweep` calls it before anything is trained.
+    """
 
     def mark(function: Observable) -> Observable:
-        function.version, function.dims = version, dims
+        function.version, function.dims, function.needs = version, dims, needs
         return function
 
     return mark

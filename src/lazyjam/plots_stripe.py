@@ -10,27 +10,28 @@ from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from .fits import PowerLaw
 from .plots import FEATURE, LAZY, _plain_ticks
-from .stripe import EDGE
+from .watched import EDGE
 
 PLUS, MINUS = "#BBBBBB", "#555555"  # of the two labels
+
+
+def arrows(neurons: xr.DataArray, x: np.ndarray) -> np.ndarray:
+    """W1 |W2| of the neurons (h, 2), scaled so that the farthest lies on the edge of the data x (P, 2)."""
+    ends = neurons.values[:, :2].astype(float) * np.abs(neurons.values[:, -1:])
+    return np.abs(x).max() * ends / np.sqrt((ends**2).sum(1)).max()
 
 
 def neurons(ax: Axes, x: np.ndarray, y: np.ndarray, story: xr.DataArray, shown: Sequence[float]) -> Axes:
     """Weights W1 of the neurons times |W2|, as points over the data of two dimensions, at some losses.
 
-    x (P, 2), y (P,) of +-1. story: over level, neuron and number, see `stripe.neurons_by_loss`. The farthest neuron of
-    each loss lies on the edge of the data.
+    x (P, 2), y (P,) of +-1. story: over level, neuron and number, see `watched.neurons_by_loss`.
     """
     for label, colour, marker in ((1, PLUS, "o"), (-1, MINUS, "x")):
         points = x[y == label]
         ax.scatter(*points.T, s=9, color=colour, marker=marker, lw=0.7, label=f"$y={label:+d}$")
-    edge = np.abs(x).max()
     for level, colour in zip(shown, sns.color_palette("flare", len(shown)), strict=True):
-        one = story.sel(level=level)
-        arrows = one[:, :2] * np.abs(one[:, -1])
-        arrows = edge * arrows / float(np.sqrt((arrows**2).sum("number")).max())
         label = rf"$\mathcal{{L}}/\mathcal{{L}}_0={level:g}$"
-        ax.scatter(arrows[:, 0], arrows[:, 1], s=7, color=colour, lw=0, label=label)
+        ax.scatter(*arrows(story.sel(level=level), x).T, s=7, color=colour, lw=0, label=label)
     ax.set(xlabel=r"$x_\parallel$", ylabel=r"$x_\perp$", aspect="equal")
     ax.legend(markerscale=1.8, handletextpad=0.1, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax
@@ -144,7 +145,7 @@ def _percent(ax: Axes) -> None:
 
 
 def predictor(ax: Axes, f: np.ndarray, x: np.ndarray, y: np.ndarray) -> Axes:
-    """A predictor in the plane, f on `stripe.grid()`, and the training points x (P, 2).
+    """A predictor in the plane, f on `watched.grid()`, and the training points x (P, 2).
 
     Its zero is a line. Its colour, of which only the pale half of a map is used, ends at -2 and 2.
     """

@@ -137,6 +137,13 @@ class Setup:
         return dataclasses.replace(self, **changes)
 
 
+def check_flow(setup: Setup) -> None:
+    """Raises ValueError for a setup that is not trained by gradient flow alone, with which frozen kernels compare."""
+    if setup.dynamics != "flow" or setup.decay:
+        way = f"{setup.dynamics!r} with decay = {setup.decay:g}"
+        raise ValueError(f"a frozen kernel is trained by gradient flow without decay, got {way}.")
+
+
 def bounded(setup: Setup, data: datasets.Data) -> datasets.Split:
     """What is trained on: the training set; with a ceiling, its patterns once more with the other label, because
     y f <= ceiling is -y f >= -ceiling, and those of the kernel set with both."""
@@ -238,17 +245,17 @@ class Trained:
     def by_kernel(self, w: Params, scale: Tensor | None = None) -> Outputs:
         """What the test set gets from gradient flow with the frozen kernels of weights w, to the same end as the runs.
 
-        scale (R, d): what the inputs are multiplied by for each run. NaN for a flow that came to no end. Raises
-        ValueError for a run that was trained in another way.
+        scale (R, d): what the inputs are multiplied by for each run. NaN where that is, and for a flow that came to no
+        end. Raises ValueError for a run that was trained in another way.
         """
-        if self.setup.dynamics != "flow" or self.setup.decay:
-            way = f"{self.setup.dynamics!r} with decay = {self.setup.decay:g}"
-            raise ValueError(f"a frozen kernel is trained by gradient flow without decay, got {way}.")
+        check_flow(self.setup)
         return torch.stack([self._frozen(w, scale, run) for run in range(len(self.setups))])
 
     def _frozen(self, w: Params, scale: Tensor | None, run: int) -> Tensor:
         one = {name: value[run : run + 1] for name, value in w.items()}
         (x, y), x_test = self.data.train, self.data.test.x
+        if scale is not None and not bool(scale[run].isfinite().all()):
+            return torch.full_like(x_test[:, 0], math.nan)
         if scale is not None:
             x, x_test = x * scale[run], x_test * scale[run]
         phi, phi_test = features(ntk(self.network, one, x)[0], ntk(self.network, one, x_test, x)[0])

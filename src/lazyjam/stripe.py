@@ -10,14 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .flow import gradient_flow
-from .kernel_pca import information
+from .kernel_pca import enough, information
 from .kernels import ntk
 from .losses import LOSSES
 from .observables import decided, error_of, observable
 from .setups import Setup, Trained
 from .tangents import unflatten
-from .training import default_method
 from .types import Params
 
 INFORMATIVE = {"stripe": 1, "cylinder": 2}
@@ -43,67 +41,98 @@ def beta_feature(d: int, d_par: int = 1) -> float:
     """The exponent with feature learning (Paccolat et al., J. Stat. Mech. 2021 044001).
 
     (2 d - 1) / (3 d - 2) for one informative direction, (d + d_perp / 2) / (3 d - 2) for more. The review prints the
-    second alone. Both follow from dividing the other directions by Lambda ~ sqrt(P), see the chapter.
+    second alone. The first follows from dividing the other directions by Lambda = sqrt(P), see the chapter.
     """
     return (2 * d - 1) / (3 * d - 2) if d_par == 1 else (d + (d - d_par) / 2) / (3 * d - 2)
 
 
 def squeeze(setup: Setup, factor: Tensor) -> Tensor:
     """What inputs are multiplied by, (R, d), to divide their uninformative directions by factor (R,)."""
-    scale = torch.ones(len(factor), setup.d, dtype=torch.float64)
+    scale = torch.ones(len(factor), setup.d, dtype=torch.float64, device=factor.device)
     scale[:, informative(setup) :] /= factor[:, None]
     return scale
 
 
-def _compression(trained: Trained, w: Params) -> Tensor:
+def _ratio(trained: Trained, w: Params) -> Tensor:
     sizes = w["W1"].square().mean(1).sqrt()  # of each direction: over neurons
     d_par = informative(trained.setup)
     return decided(trained, sizes[:, :d_par].mean(1) / sizes[:, d_par:].mean(1))
 
 
-@observable()
-def compression(trained: Trained) -> Tensor:
-    """Lambda: the rms over neurons of the first weights in an informative direction over that in another.
+def _followed(setup: Setup) -> None:
+    informative(setup)
+    if setup.dynamics != "flow":
+        raise ValueError(f"Lambda is read along a gradient flow, got {setup.dynamics!r}.")
+
+
+@observable(needs=_followed)
+def Lambda(trained: Trained) -> Tensor:
+    """The rms over neurons of the first weights in an informative direction over that in another one.
 
     When more than a tenth of the patterns are first satisfied, as the authors take it; NaN where they never are.
     """
-    if trained.w_tenth is None:
-        raise ValueError(f"compression is measured along a gradient flow, got {trained.setup.dynamics!r}.")
-    return _compression(trained, trained.w_tenth)
+    return _ratio(trained, trained.w_tenth)
 
 
-@observable()
-def compression_at_end(trained: Trained) -> Tensor:
+@observable(needs=informative)
+def Lambda_at_end(trained: Trained) -> Tensor:
     """The same at the end of training."""
-    return _compression(trained, trained.w)
+    return _ratio(trained, trained.w)
 
 
-@observable()
-def gradient_ratio(trained: Trained) -> Tensor:
-    """|G_perp| / |G_par| at the initial weights: rms over neurons and directions of the first gradient of W1."""
+def _first_gradients(trained: Trained) -> tuple[Tensor, Tensor]:
+    """Gradient of the loss by W1 at the initial weights, in informative and in the other directions."""
     x, y = trained.data.train
     pull = y * LOSSES[trained.setup.loss].slope(torch.ones_like(y))  # f = 0, so every Delta is one
     tangent = trained.network.tangent(trained.w0, x)
-    G = unflatten(tangent.vjp(pull.expand_as(tangent.f)), trained.w0)["W1"].square().mean(1)
+    G = unflatten(tangent.vjp(pull.expand_as(tangent.f)), trained.w0)["W1"]
     d_par = informative(trained.setup)
-    return (G[:, d_par:].mean(1) / G[:, :d_par].mean(1)).sqrt()
+    return G[:, :, :d_par], G[:, :, d_par:]
 
 
-@observable()
-def squeezed_kernel_error(trained: Trained) -> Tensor:
-    """Test error of the frozen kernels of the initial weights on inputs whose other directions are divided by Lambda.
+@observable(needs=informative)
+def gradient_ratio(trained: Trained) -> Tensor:
+    """|G_perp| / |G_par| at the initial weights: rms over neurons and directions of the first gradient of W1."""
+    par, perp = _first_gradients(trained)
+    return (perp.square().mean((1, 2)) / par.square().mean((1, 2))).sqrt()
 
-    Lambda is the `compression` of the net itself.
+
+def _several(setup: Setup) -> None:
+    if setup.d - informative(setup) < 2:
+        raise ValueError(f"one uninformative direction is that of the neuron itself: d must be larger, got {setup.d}.")
+
+
+@observable(needs=_several)
+def gradient_noise(trained: Trained) -> Tensor:
+    """The same, of the part of G_perp that is orthogonal to the neuron's own w_perp: zero for P -> infinity.
+
+    A neuron responds to x_perp along its own w_perp, so its mean gradient there is not zero. In all other directions it
+    is, by symmetry.
     """
-    return error_of(trained, trained.by_kernel(trained.w0, squeeze(trained.setup, compression(trained))))
+    par, perp = _first_gradients(trained)
+    own = torch.nn.functional.normalize(trained.w0["W1"][:, :, -perp.shape[2] :], dim=2)
+    rest = perp - (perp * own).sum(2, keepdim=True) * own
+    others = perp.shape[2] - 1
+    return (rest.square().sum(2).mean(1) / others / par.square().mean((1, 2))).sqrt()
 
 
-@observable(dims=("rank",))
+@observable(needs=_followed)
+def squeezed_kernel_error(trained: Trained) -> Tensor:
+    """Test error of the frozen initial kernels on inputs whose other directions are divided by the net's own Lambda."""
+    return error_of(trained, trained.by_kernel(trained.w0, squeeze(trained.setup, Lambda(trained))))
+
+
+def _binned(setup: Setup) -> None:
+    _followed(setup)
+    enough(setup.P)
+
+
+@observable(dims=("rank",), needs=_binned)
 def squeezed_information(trained: Trained) -> Tensor:
     """`kernel_pca.information` of the initial kernel on inputs whose other directions are divided by Lambda."""
     x, y = trained.data.train
     rows = []
-    for run, scale in enumerate(squeeze(trained.setup, compression(trained))):
+    for run, scale in enumerate(squeeze(trained.setup, Lambda(trained))):
         w0 = {name: value[run : run + 1] for name, value in trained.w0.items()}
         rows.append(information(ntk(trained.network, w0, x * scale)[0], y))
     return torch.stack(rows)
@@ -121,61 +150,8 @@ def aligned(w: Params, d_par: int) -> Tensor:
     return (weight * cosine).sum(1) / weight.sum(1)
 
 
-@observable(dims=("when",))
+@observable(dims=("when",), needs=informative)
 def alignment(trained: Trained) -> Tensor:
     """`aligned` at the start and at the end."""
     d_par = informative(trained.setup)
-    return torch.stack([aligned(w, d_par) for w in (trained.w0, trained.w)], dim=1)
-
-
-LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
-"""Losses, in units of the first one, at which the neurons are looked at."""
-
-
-@observable(dims=("level", "neuron", "number"))
-def neurons_by_loss(trained: Trained) -> Tensor:
-    """First weights, bias and second weight of every neuron, d + 2 numbers, when the loss first came down to LEVELS.
-
-    NaN where training ended before. One hidden layer with biases; the flow is followed once more.
-    """
-    setup = trained.setup
-    if setup.dynamics != "flow" or setup.L != 1 or not setup.bias:
-        what = f"L = {setup.L}, bias={setup.bias} and {setup.dynamics!r}"
-        raise ValueError(f"neurons are followed along a gradient flow, in one hidden layer with biases, got {what}.")
-    return torch.stack([_story(trained, run) for run in range(len(trained.setups))])
-
-
-def _story(trained: Trained, run: int) -> Tensor:
-    (x, y), loss = trained.data.train, LOSSES[trained.setup.loss]
-    w0 = {name: value[run : run + 1] for name, value in trained.w0.items()}
-    first = loss.value(torch.ones_like(y)).mean()
-    rows = torch.full((len(LEVELS), trained.setup.h, trained.setup.d + 2), torch.nan, dtype=torch.float32)
-    rows[0] = _neurons(w0)
-    flow = gradient_flow(trained.network, w0, (x, y), trained.setup.loss, trained.alpha[run : run + 1],
-                         t_max=trained.setups[run].t_max, method=default_method(trained.setup))  # fmt: skip
-    for now in flow:
-        reached = torch.tensor(LEVELS) >= loss.value(1 - y * now.f[0]).mean() / first
-        rows[reached & rows[:, 0, 0].isnan()] = _neurons(unflatten(now.w, w0))
-    return rows
-
-
-def _neurons(w: Params) -> Tensor:
-    return torch.cat([w["W1"][0], w["b1"][0, :, None], w["W2"][0].T], dim=1).float()
-
-
-EDGE, PIXELS = 3.0, 61
-"""Of the square on which `on_grid` looks at a predictor: half a side, and points along a side."""
-
-
-def grid() -> Tensor:
-    """The points of `on_grid`, (PIXELS^2, 2), the first coordinate varying fastest."""
-    line = torch.linspace(-EDGE, EDGE, PIXELS, dtype=torch.float64)
-    return torch.stack([line.repeat(PIXELS), line.repeat_interleave(PIXELS)], dim=1)
-
-
-@observable(dims=("pixel",))
-def on_grid(trained: Trained) -> Tensor:
-    """The predictor in the plane, on `grid()`, in single precision. Raises ValueError for inputs of other dimension."""
-    if trained.setup.d != 2:
-        raise ValueError(f"a predictor is drawn in the plane, of d = 2 inputs, got d = {trained.setup.d}.")
-    return decided(trained, trained.predictor(grid().to(trained.alpha.device))).float()
+    return decided(trained, torch.stack([aligned(w, d_par) for w in (trained.w0, trained.w)], dim=1))
