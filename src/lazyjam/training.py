@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache as memoize
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ def _batch_of(setup: Setup) -> Setup:
 
 
 def training_data(setup: Setup) -> datasets.Data:
-    """The training, test and kernel set of a run. They are read once."""
+    """The training, test and kernel set of a run. The last few are kept, because all images of many splits fill a memory."""
     sizes = (setup.P, setup.P_test, setup.d, setup.seed_data, setup.P_kernel)
     return _load(setup.dataset, *sizes, setup.preprocessing, setup.pca_on, stamp(setup.dataset))
 
@@ -135,7 +136,7 @@ def stamp(dataset: str) -> str:
     return ""
 
 
-@memoize
+@lru_cache(maxsize=4)
 def _load(dataset, P, P_test, d, seed, P_kernel, preprocessing, pca_on, stamp) -> datasets.Data:
     return datasets.load(dataset, P, P_test, d, seed, P_kernel=P_kernel, preprocessing=preprocessing, pca_on=pca_on)
 
