@@ -124,7 +124,7 @@ def _batch_of(setup: Setup) -> Setup:
 
 
 def training_data(setup: Setup) -> datasets.Data:
-    """The training, test and kernel set of a run. The last few are kept, because all images of many splits fill a memory."""
+    """The training, test and kernel set of a run. The last few are kept: more images would fill the memory."""
     sizes = (setup.P, setup.P_test, setup.d, setup.seed_data, setup.P_kernel)
     return _load(setup.dataset, *sizes, setup.preprocessing, setup.pca_on, stamp(setup.dataset))
 
