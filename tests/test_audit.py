@@ -9,7 +9,9 @@ import torch
 from lazyjam import Setup, audit, sweep, train
 from lazyjam.audit import AGREES, DISAGREES, NEAR_JAMMING, REFUSED, SKIPPED, WIDE
 from lazyjam.cache import Cache, Record
+from lazyjam.machines import machine_error, squeezed_machine_error
 from lazyjam.observables import N_delta
+from lazyjam.stripe import gradient_ratio
 
 BASE = Setup(P=30, P_test=80, P_kernel=0, d=5, L=1, alpha_tilde=10.0, t_max=1e4)  # lazy, so little is chaotic
 
@@ -131,3 +133,18 @@ def test_a_run_that_breaks_off_when_it_is_made_again_disagrees(cache, monkeypatc
     assert outcome.verdict == audit.DISAGREES and outcome.reason == "it was broken off this time"
     broken.runs = (audit.DISTURBED,)
     assert "a change of the weights" in audit.compare(kept, strict=False).reason
+
+
+def test_what_was_asked_of_data_is_asked_again(tmp_path):
+    cache = Cache(tmp_path)
+    asked = [machine_error, gradient_ratio, squeezed_machine_error]
+    one = BASE.replace(dataset="stripe", preprocessing="none", dynamics="none", P_test=500)
+    sweep(one, asked, cache, seed=[0], progress=False)
+    (outcome,) = audit.audit(cache, 5, seed=0)
+    assert outcome.verdict == AGREES and outcome.difference < 1e-6
+    record = cache.get(one.key)
+    factors = record.columns["squeezed_machine_error"].copy()
+    factors[3] += 0.03
+    cache.put(one.key, changed(record, squeezed_machine_error=factors))
+    (outcome,) = audit.audit(cache, 5, seed=0)
+    assert outcome.verdict == DISAGREES and outcome.reason == "in squeezed_machine_error"

@@ -3,7 +3,8 @@
 The sample is drawn by a seed, in turn from strata: runs that are wide and fitted, near jamming, of the smallest and of
 the largest output scale, and of every data set. What can be asked of a run depends on where it is. A fitted run away
 from jamming must come out the same. Near jamming the flow amplifies rounding, so the tolerance is measured: it is the
-spread that a relative change of the initial weights by 1e-15 makes.
+spread that a relative change of the initial weights by 1e-15 makes. Of a net that is not trained, what was asked of its
+data must come out the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from . import data as datasets
+from . import machines, stripe
 from .cache import Cache, Record
 from .observables import N_delta, probe
 from .setups import Setup, Trained
@@ -42,7 +44,7 @@ class Kept(NamedTuple):
 
     @property
     def fitted(self) -> bool:
-        return int(self.record.columns["N_delta"]) == 0
+        return int(self.record.columns.get("N_delta", 1)) == 0  # nobody asks for that of a net that is not trained
 
 
 class Outcome(NamedTuple):
@@ -65,7 +67,10 @@ def eligible(cache: Cache) -> list[Kept]:
     found = []
     for key in cache.keys():
         record = cache.get(key)
-        if record is None or "how" not in record.meta or not {"probe", "N_delta", "capped"} <= record.columns.keys():
+        if record is None or "how" not in record.meta:
+            continue
+        untrained = record.meta["fields"].get("dynamics") == "none"
+        if not {"probe", "capped", *([] if untrained else ["N_delta"])} <= record.columns.keys():
             continue
         if record.meta["versions"].get("probe") == probe.version and not record.columns["capped"]:
             with suppress(TypeError, ValueError):  # a later version's field, or one that is refused by now
@@ -135,6 +140,8 @@ def compare(run: Kept, stratum: str = "", *, strict: bool) -> Outcome:
     label = _label(run.setup)
     if run.key != run.setup.key:
         return Outcome(run.key, label, stratum, DISAGREES, reason=f"its setup has the key {run.setup.key}")
+    if run.setup.dynamics == "none":
+        return _compare_numbers(run, stratum)
     then, unfit_then = run.record.columns["probe"].astype(float), int(run.record.columns["N_delta"])
     scale = max(np.sqrt((then**2).mean()), np.finfo(float).tiny)
     again, unfit = _measured(_train(run, 1))
@@ -152,6 +159,26 @@ def compare(run: Kept, stratum: str = "", *, strict: bool) -> Outcome:
             allowed, allowed_off = max(TOLERANCE, MARGIN * spread), max(MARGIN * spread_off, TOLERANCE * run.setup.P)
     agrees = difference <= allowed and off <= allowed_off
     return Outcome(run.key, label, stratum, AGREES if agrees else DISAGREES, float(difference), float(allowed), reason)
+
+
+def _compare_numbers(run: Kept, stratum: str) -> Outcome:
+    """Of a net that is not trained: every number that was asked of its data or its initial weights.
+
+    difference: the largest relative one, where the smallest step of a test error, one point, is no difference.
+    """
+    trained, step = _train(run, 1), 1 / max(run.setup.P_test, 1)
+    worst, name_of_worst = 0.0, ""
+    for name, then in run.record.columns.items():
+        function = next((vars(module)[name] for module in (machines, stripe) if name in vars(module)), None)
+        if function is None or run.record.meta["versions"][name] != function.version:
+            continue
+        with torch.no_grad():
+            off = np.abs(function(trained)[0].numpy() - then)
+        difference = float((np.maximum(off - 1.5 * step, 0) / np.abs(then)).max())
+        worst, name_of_worst = max((worst, name_of_worst), (difference, name))
+    verdict = AGREES if name_of_worst and worst <= TOLERANCE else DISAGREES
+    reason = f"in {name_of_worst}" if name_of_worst else "nothing of it can be asked again"
+    return Outcome(run.key, _label(run.setup), stratum, verdict, worst, TOLERANCE, reason)
 
 
 def _families(run: Kept) -> tuple[frozenset, frozenset]:
