@@ -23,8 +23,8 @@ class Interactive:
         return f"Interactive({self.name!r})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        page = self.figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"plotly-{self.name}",
-                                   config={"displayModeBar": False, "responsive": True})  # fmt: skip
+        how = dict(full_html=False, include_plotlyjs=False, auto_play=False, div_id=f"plotly-{self.name}")
+        page = self.figure.to_html(config={"displayModeBar": False, "responsive": True}, **how)
         return {
             "text/plain": repr(self), "text/html": f'<script src="{PLOTLY}"></script>\n{page}',
             "application/vnd.plotly.v1+json": self.figure.to_plotly_json(),
@@ -53,7 +53,7 @@ def neurons(x: np.ndarray, y: np.ndarray, story: xr.DataArray) -> Interactive:
         frames.append(go.Frame(data=[moving], traces=[2], name=f"{level:g}"))
     at_once = dict(mode="immediate", frame=dict(duration=0))
     steps = [dict(method="animate", label=frame.name, args=[[frame.name], at_once]) for frame in frames]
-    axis = dict(range=[-1.05 * edge, 1.05 * edge], zeroline=False, fixedrange=True)
+    axis = dict(range=[-1.05 * edge, 1.05 * edge], zeroline=False, fixedrange=True, constrain="domain")
     layout = go.Layout(
         template="plotly_white", height=460, margin=dict(l=50, r=10, t=10, b=10), legend=dict(orientation="h", y=1.08),
         xaxis=dict(title="informative direction", **axis),
