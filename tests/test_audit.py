@@ -148,3 +148,7 @@ def test_what_was_asked_of_data_is_asked_again(tmp_path):
     cache.put(one.key, changed(record, squeezed_machine_error=factors))
     (outcome,) = audit.audit(cache, 5, seed=0)
     assert outcome.verdict == DISAGREES and outcome.reason == "in squeezed_machine_error"
+    ratio = record.columns["gradient_ratio"] * 1.02
+    cache.put(one.key, changed(record, gradient_ratio=ratio))
+    (outcome,) = audit.audit(cache, 5, seed=0)
+    assert outcome.verdict == DISAGREES and outcome.reason == "in gradient_ratio", "of which no test point is a part"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lazyjam import observables
+from lazyjam import kernel_pca, linearity, machines, observables, rehearsal, stripe, watched
 from lazyjam.flow import CAPPED, FAILED, FITTED, MINIMUM
 from lazyjam.minima import PULL
 from lazyjam.observables import ALWAYS, STANDARD, observable
@@ -122,6 +122,19 @@ def test_a_capped_run_says_so():
         assert observables.capped(broken).tolist() == [True]
         for name in ("N_delta", "N_delta_at", "test_error", "kernel_change"):
             assert getattr(observables, name)(broken).isnan().all(), name
+
+
+def test_what_is_pretended_has_the_shape_of_what_is_measured():
+    """A rehearsal goes on with zeros of the shape that every observable says of itself."""
+    modules = (observables, linearity, kernel_pca, stripe, machines, watched)
+    asked = {f.__name__: f for module in modules for f in vars(module).values() if hasattr(f, "sizes")}
+    setup = Setup(dataset="stripe", preprocessing="none", d=4, P=45, P_test=30, P_kernel=10, h=6, L=1, bias=True)
+    elsewhere = {"on_grid": setup.replace(d=2), "kernel_parity": setup.replace(bias=False)}
+    ends = {one: train([one]) for one in (setup, *elsewhere.values())}
+    for name, f in asked.items():
+        one = elsewhere.get(name, setup)
+        assert f(ends[one])[0].shape == rehearsal.pretended(one, [f]).columns[name].shape, name
+    assert len(asked) > 30
 
 
 def test_an_observable_of_ones_own():

@@ -164,21 +164,23 @@ def compare(run: Kept, stratum: str = "", *, strict: bool) -> Outcome:
 def _compare_numbers(run: Kept, stratum: str) -> Outcome:
     """Of a net that is not trained: every number that was asked of its data or its initial weights.
 
-    difference: the largest relative one, where the smallest step of a test error, one point, is no difference.
+    difference: the largest relative one. What a machine says of a test set may differ by one of its points.
     """
-    trained, step = _train(run, 1), 1 / max(run.setup.P_test, 1)
-    worst, name_of_worst = 0.0, ""
-    for name, then in run.record.columns.items():
-        function = next((vars(module)[name] for module in (machines, stripe) if name in vars(module)), None)
-        if function is None or run.record.meta["versions"][name] != function.version:
-            continue
-        with torch.no_grad():
-            off = np.abs(function(trained)[0].numpy() - then)
-        difference = float((np.maximum(off - 1.5 * step, 0) / np.abs(then)).max())
-        worst, name_of_worst = max((worst, name_of_worst), (difference, name))
-    verdict = AGREES if name_of_worst and worst <= TOLERANCE else DISAGREES
-    reason = f"in {name_of_worst}" if name_of_worst else "nothing of it can be asked again"
-    return Outcome(run.key, _label(run.setup), stratum, verdict, worst, TOLERANCE, reason)
+    trained, differences = _train(run, 1), {}
+    for module, slack in ((machines, 1.5 / max(run.setup.P_test, 1)), (stripe, 0.0)):
+        for name in run.record.columns.keys() & vars(module).keys():
+            if run.record.meta["versions"][name] == vars(module)[name].version:
+                then = run.record.columns[name]
+                with torch.no_grad():
+                    off = np.abs(vars(module)[name](trained)[0].numpy() - then)
+                scale = np.maximum(np.abs(then), np.finfo(float).tiny)
+                differences[name] = float((np.maximum(off - slack, 0) / scale).max())
+    if not differences:
+        reason = "nothing that was asked of it can be asked again"
+        return Outcome(run.key, _label(run.setup), stratum, DISAGREES, reason=reason)
+    worst = max(differences, key=differences.get)
+    verdict = AGREES if differences[worst] <= TOLERANCE else DISAGREES
+    return Outcome(run.key, _label(run.setup), stratum, verdict, differences[worst], TOLERANCE, f"in {worst}")
 
 
 def _families(run: Kept) -> tuple[frozenset, frozenset]:

@@ -81,8 +81,8 @@ def bootstrap(
 
     statistic: a function of an array whose first axis is samples. One of several arrays takes samples = np.arange(n)
     and uses them as indices. The error carries the factor sqrt(n / (n - 1)) that makes that of a mean the usual one,
-    which matters for a handful of seeds. It is NaN for a single sample or fewer than two
-    draws, and where a drawing gives NaN.
+    which matters for a handful of seeds. It is NaN for a single sample or fewer than two draws, and where a drawing
+    gives NaN.
     """
     samples = np.asarray(samples)
     value, n = np.asarray(statistic(samples), dtype=float), len(samples)

@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from .kernels import JITTER, interpolated
+from .kernels import interpolated, root_of
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 
@@ -56,8 +56,7 @@ def learning_curves(
         rng = np.random.Generator(np.random.PCG64(one))
         x = points(P_test + P[-1], rng=rng)
         K = teacher(x, x)
-        root = torch.linalg.cholesky(K + JITTER * K.diagonal().mean() * torch.eye(len(K), dtype=K.dtype))
-        y = root @ torch.from_numpy(rng.standard_normal((len(x), fields)))
+        y = root_of(K) @ torch.from_numpy(rng.standard_normal((len(x), fields)))
         y = y / K.diagonal().mean().sqrt()
         (x_test, x_train), (y_test, y_train) = x.split([P_test, P[-1]]), y.split([P_test, P[-1]])
         errors = []

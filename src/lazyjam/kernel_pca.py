@@ -8,11 +8,16 @@ from torch import Tensor
 
 from .kernels import ntk
 from .observables import decided, observable
-from .setups import Trained
+from .setups import Setup, Trained
 from .types import Labels
 
 RANKS = 20  # eigenvectors that are looked at
 BINS = 20  # of an eigenvector, each with as many patterns
+
+
+def ranks(setup: Setup) -> int:
+    """How many eigenvectors there are to look at."""
+    return min(RANKS, setup.P)
 
 
 def kernel_pca(K: Float[Tensor, "P P"]) -> tuple[Tensor, Tensor]:
@@ -64,7 +69,7 @@ def _kernels(trained: Trained) -> list[Tensor]:
     return [ntk(trained.network, w, trained.data.train.x) for w in (trained.w0, trained.w)]
 
 
-@observable(dims=("when", "rank"))
+@observable(dims={"when": 2, "rank": ranks})
 def label_projection(trained: Trained) -> Tensor:
     """omega_lambda^2 of the top eigenvectors of the tangent kernel on the training set, at the start and the end."""
     y = trained.data.train.y
@@ -72,7 +77,7 @@ def label_projection(trained: Trained) -> Tensor:
     return decided(trained, torch.stack(rows, dim=1))
 
 
-@observable(dims=("when", "rank"), needs=lambda setup: enough(setup.P))
+@observable(dims={"when": 2, "rank": ranks}, needs=lambda setup: enough(setup.P))
 def label_information(trained: Trained) -> Tensor:
     """Mutual information with the label, in bits, of the same eigenvectors."""
     y = trained.data.train.y

@@ -121,16 +121,21 @@ def infinite_ntk(x: Inputs, x2: Float[Tensor, "Q d"]) -> Float[Tensor, "P Q"]:
 # kernel methods ------------------------------------------------------------------------------------------------------
 
 
-def features(K: Float[Tensor, "P P"], K_test: Float[Tensor, "Q P"]) -> tuple[Tensor, Tensor]:
-    """Inputs (P, P) and (Q, P) whose scalar products are the Gram matrix K and, between the two sets, K_test.
-
-    A kernel method on the patterns is a linear one on these: K = phi phi^T by Cholesky. Raises ValueError where K is
-    not positive.
-    """
+def root_of(K: Float[Tensor, "P P"]) -> Float[Tensor, "P P"]:
+    """The lower triangular phi with phi phi^T = K, by Cholesky. Raises ValueError where K is not positive."""
     lifted = K + JITTER * K.diagonal().mean() * torch.eye(len(K), dtype=K.dtype, device=K.device)
     root, failed = torch.linalg.cholesky_ex(lifted)
     if failed:
         raise ValueError("a Gram matrix must be positive definite: this one is not, so are two patterns the same?")
+    return root
+
+
+def features(K: Float[Tensor, "P P"], K_test: Float[Tensor, "Q P"]) -> tuple[Tensor, Tensor]:
+    """Inputs (P, P) and (Q, P) whose scalar products are the Gram matrix K and, between the two sets, K_test.
+
+    A kernel method on the patterns is a linear one on these. Raises ValueError as `root_of` does.
+    """
+    root = root_of(K)
     return root, torch.linalg.solve_triangular(root, K_test.T, upper=False).T
 
 
@@ -172,6 +177,4 @@ def hard_margin(K: Float[Tensor, "P P"], y: Labels) -> Machine:
 
 def interpolated(K: Float[Tensor, "P P"], y: Tensor, K_test: Float[Tensor, "Q P"]) -> Tensor:
     """f on a test set, (Q,) or (Q, k), of kernel regression without a ridge: f = y on the training set, least norm."""
-    lifted = K + JITTER * K.diagonal().mean() * torch.eye(len(K), dtype=K.dtype, device=K.device)
-    factor = torch.linalg.cholesky(lifted)
-    return K_test @ torch.cholesky_solve(y.reshape(len(y), -1), factor).reshape(y.shape)
+    return K_test @ torch.cholesky_solve(y.reshape(len(y), -1), root_of(K)).reshape(y.shape)

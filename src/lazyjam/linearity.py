@@ -27,7 +27,7 @@ def _rms(values: Tensor) -> Tensor:
     return values.square().flatten(1).mean(1).sqrt()
 
 
-@observable(dims=("layer",))
+@observable(dims={"layer": lambda setup: setup.L})
 def preactivation_change(trained: Trained) -> Tensor:
     """rms of a(end) - a(0) over that of a(0), for the neurons of each hidden layer on the kernel set."""
     z0, z = (_layers(trained, w).preactivations for w in (trained.w0, trained.w))
@@ -35,7 +35,7 @@ def preactivation_change(trained: Trained) -> Tensor:
     return decided(trained, torch.stack(changes, dim=1))
 
 
-@observable(dims=("layer",))
+@observable(dims={"layer": lambda setup: setup.L})
 def output_slope(trained: Trained) -> Tensor:
     """rms of df / da at the initial weights, over the neurons of each hidden layer and the kernel set (Section 4)."""
     slopes = _layers(trained, trained.w0).output_slopes
@@ -62,7 +62,7 @@ def first_step_residual(trained: Trained) -> Tensor:
     return decided(trained, _rms(trained.f_test - one) / _rms(one))
 
 
-@observable(dims=("parity",))
+@observable(dims={"parity": 2})
 def kernel_parity(trained: Trained) -> Tensor:
     """The change of the kernel in units of ||Theta_0||: what turns around with the labels, and what does not.
 

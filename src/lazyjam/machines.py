@@ -5,11 +5,10 @@ from torch import Tensor
 
 from .kernels import hard_margin, infinite_ntk, interpolated, laplace
 from .observables import observable
-from .setups import Trained
+from .setups import AT_ONCE, Trained
 from .stripe import informative, squeeze
 from .types import Inputs
 
-AT_ONCE = 4000  # test points between which and the training set a kernel is held
 FACTORS = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0)
 """By these the uninformative directions are divided in `squeezed_machine_error`."""
 
@@ -43,7 +42,7 @@ def ntk_machine_error(trained: Trained) -> Tensor:
     return _same(trained, _machine_error(trained, 1.0, infinite_ntk))
 
 
-@observable(dims=("factor",), needs=informative)
+@observable(dims={"factor": len(FACTORS)}, needs=informative)
 def squeezed_machine_error(trained: Trained) -> Tensor:
     """The same, Laplace, with the uninformative directions divided by FACTORS."""
     return _same(trained, torch.stack([_machine_error(trained, factor) for factor in FACTORS]))
@@ -61,7 +60,7 @@ def _regression(trained: Trained, kernel) -> Tensor:
     return interpolated(K, y, kernel(x_test, x))
 
 
-@observable(dims=("measure",))
+@observable(dims={"measure": 2})
 def regression(trained: Trained) -> Tensor:
     """Kernel regression of the labels without a ridge, wide Laplace kernel: mean square error, and test error."""
     f, y = _regression(trained, laplace), trained.data.test.y

@@ -7,12 +7,13 @@ its meaning changes, and the runs that have it are trained again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .dynamics import BUDGETS
 from .flow import CAPPED, FAILED, MINIMUM
 from .hessian import negative
 from .hessian import spectrum_0 as eigenvalues_0
@@ -26,16 +27,22 @@ Observable = Callable[[Trained], Tensor]
 PROBES = 64
 
 
-def observable(
-    version: int = 1, dims: tuple[str, ...] = (), needs: Callable[[Setup], Any] | None = None
-) -> Callable[[Observable], Observable]:
-    """Mark a function as an observable. dims names the axes of its values behind the axis of runs.
+Size = int | Callable[[Setup], int]
 
-    needs: raises ValueError for a setup of which it cannot be asked; `sweep` calls it before anything is trained.
+
+def observable(
+    version: int = 1, dims: Mapping[str, Size] | Sequence[str] = (), needs: Callable[[Setup], Any] | None = None
+) -> Callable[[Observable], Observable]:
+    """Mark a function as an observable.
+
+    dims: the names of the axes of its values behind the axis of runs, with their sizes where those are known before a
+    run, so that a rehearsal can do without it. needs: raises ValueError for a setup of which it cannot be asked;
+    `sweep` calls it before anything is trained.
     """
 
     def mark(function: Observable) -> Observable:
-        function.version, function.dims, function.needs = version, dims, needs
+        function.version, function.dims, function.needs = version, tuple(dims), needs
+        function.sizes = dict(dims) if isinstance(dims, Mapping) else {}
         return function
 
     return mark
@@ -58,7 +65,7 @@ def N_delta(trained: Trained) -> Tensor:
     return decided(trained, trained.N_delta)
 
 
-@observable(dims=("budget",))
+@observable(dims={"budget": len(BUDGETS)})
 def N_delta_at(trained: Trained) -> Tensor:
     """N_delta when 1/100, 1/10 and all of t_max had passed; a run that ended before counts as it ended. A descent is
     polished after that.
@@ -139,7 +146,7 @@ def bending_ratio(trained: Trained) -> Tensor:
     return _at_minima(trained, lambda run: trained.hessian(run)[1].norm() / trained.hessian(run)[0].norm())
 
 
-@observable(dims=("mode",))
+@observable(dims={"mode": lambda setup: setup.N})
 def spectrum_0(trained: Trained) -> Tensor:
     """The eigenvalues of H_0, ascending, at a certified minimum; NaN elsewhere.
 
@@ -154,19 +161,19 @@ def spectrum_0(trained: Trained) -> Tensor:
     return _at_minima(trained, values, trained.setup.N)
 
 
-@observable(dims=("mode",))
+@observable(dims={"mode": lambda setup: setup.N})
 def spectrum(trained: Trained) -> Tensor:
     """The eigenvalues of H = H_0 + H_p, ascending, at a certified minimum; NaN elsewhere."""
     return _at_minima(trained, lambda run: torch.linalg.eigvalsh(sum(trained.hessian(run))), trained.setup.N)
 
 
-@observable(dims=("test",))
+@observable(dims={"test": lambda setup: setup.P_test})
 def test_margin(trained: Trained) -> Tensor:
     """y f on the test set, in half precision: what ensembles are made of, since <y f> = y <f> needs no label."""
     return (trained.data.test.y * trained.f_test).clamp(-6e4, 6e4).half()
 
 
-@observable(dims=("probe",))
+@observable(dims={"probe": lambda setup: min(PROBES, setup.P_test)})
 def probe(trained: Trained) -> Tensor:
     """The predictor on the first 64 test points, in single precision: by it a recomputed run is recognised."""
     return trained.f_test[:, :PROBES].float()

@@ -22,9 +22,8 @@ import numpy as np
 from . import compression, experiment, plots
 from .cache import Cache, Record
 from .chapters import Chapter
-from .observables import PROBES, Observable
+from .observables import Observable
 from .setups import Setup
-from .training import BUDGETS
 
 FAMILY = ("dataset", "architecture", "L", "loss", "dynamics")  # that differ tell nothing of each other's cost
 
@@ -174,10 +173,10 @@ def replacing(*replaced: tuple[Any, str, Any]) -> Iterator[None]:
 
 def pretended(setup: Setup, observables: list[Observable]) -> Record:
     """The record of a run that fits at time 1, and of which all else is zero."""
-    sizes = {"budget": len(BUDGETS), "test": setup.P_test, "probe": min(PROBES, setup.P_test), "mode": setup.N}
     columns = {}
     for f in observables:
-        if unknown := [dim for dim in f.dims if dim not in sizes]:
+        if unknown := [dim for dim in f.dims if dim not in f.sizes]:
             raise LookupError(f"the size of the axis {unknown[0]!r} of {f.__name__} is known only after a run")
-        columns[f.__name__] = np.full([sizes[dim] for dim in f.dims], float(f.__name__ == "t_end"))
+        shape = [size(setup) if callable(size) else size for size in f.sizes.values()]
+        columns[f.__name__] = np.full(shape, float(f.__name__ == "t_end"))
     return Record({"cost": {"gradients": 0, "factorisations": 0, "cpu_seconds": 0.0}}, columns)

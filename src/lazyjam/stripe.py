@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .kernel_pca import enough, information
+from .kernel_pca import enough, information, ranks
 from .kernels import ntk
 from .losses import LOSSES
 from .observables import decided, error_of, observable
@@ -127,7 +127,7 @@ def _binned(setup: Setup) -> None:
     enough(setup.P)
 
 
-@observable(dims=("rank",), needs=_binned)
+@observable(dims={"rank": ranks}, needs=_binned)
 def squeezed_information(trained: Trained) -> Tensor:
     """`kernel_pca.information` of the initial kernel on inputs whose other directions are divided by Lambda."""
     x, y = trained.data.train
@@ -150,7 +150,7 @@ def aligned(w: Params, d_par: int) -> Tensor:
     return (weight * cosine).sum(1) / weight.sum(1)
 
 
-@observable(dims=("when",), needs=informative)
+@observable(dims={"when": 2}, needs=informative)
 def alignment(trained: Trained) -> Tensor:
     """`aligned` at the start and at the end."""
     d_par = informative(trained.setup)

@@ -23,7 +23,9 @@ def _one_layer(setup: Setup) -> None:
         raise ValueError(f"neurons are followed along a gradient flow, in one hidden layer with biases, got {what}.")
 
 
-@observable(dims=("level", "neuron", "number"), needs=_one_layer)
+@observable(
+    dims={"level": len(LEVELS), "neuron": lambda setup: setup.h, "number": lambda setup: setup.d + 2}, needs=_one_layer
+)
 def neurons_by_loss(trained: Trained) -> Tensor:
     """First weights, bias and second weight of every neuron, d + 2 numbers, when the loss first came down to LEVELS.
 
@@ -65,7 +67,7 @@ def _plane(setup: Setup) -> None:
         raise ValueError(f"a predictor is drawn in the plane, of d = 2 inputs, got d = {setup.d}.")
 
 
-@observable(dims=("pixel",), needs=_plane)
+@observable(dims={"pixel": PIXELS**2}, needs=_plane)
 def on_grid(trained: Trained) -> Tensor:
     """The predictor of two inputs, on `grid()`, in single precision."""
     return decided(trained, trained.predictor(grid().to(trained.alpha.device))).float()
