@@ -26,7 +26,7 @@ LAYERS = [
     {"setups"},
     {"observables"},
     {"training"},
-    {"linearity", "kernel_pca"},
+    {"linearity", "kernel_pca", "infinite_width"},
     {"stripe", "watched"},
     {"machines"},
     {"experiment"},
@@ -35,7 +35,7 @@ LAYERS = [
     {"jamming"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
-    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe"},
+    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_width"},
     {"interactive"},
     {"parameters", "rehearsal"},
     {"filling"},
@@ -72,7 +72,8 @@ def test_imports_point_down(module):
 
 
 def test_only_plots_draws():
-    drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe"}
+    drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe",
+               "plots_width"}  # fmt: skip
     assert users("matplotlib") | users("seaborn") <= drawing
 
 

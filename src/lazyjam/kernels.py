@@ -100,22 +100,34 @@ def laplace(x: Inputs, x2: Float[Tensor, "Q d"], width: float = WIDE) -> Float[T
     return torch.cdist(x, x2, compute_mode=way).div_(-width * d**0.5).exp_()
 
 
-def infinite_ntk(x: Inputs, x2: Float[Tensor, "Q d"]) -> Float[Tensor, "P Q"]:
-    """The tangent kernel of infinitely many ReLU neurons in one hidden layer, weights and biases all N(0, 1).
+class Infinite(NamedTuple):
+    """Of an infinitely wide net, between two sets: covariance of its output at the start, and its tangent kernel."""
 
-    Theta = sqrt(q q') kappa_1(rho) + c kappa_0(rho) + 1 with c = x.x' / d + 1, the covariance of the pre-activations,
-    q, q' their variances, rho = c / sqrt(q q') = cos(angle), kappa_0 = (pi - angle) / pi and kappa_1 = (sin(angle) +
-    (pi - angle) rho) / pi (Cho, Saul 2009; Jacot et al. 2018). The last term is the bias of the output.
+    covariance: Float[Tensor, "P Q"]
+    tangent: Float[Tensor, "P Q"]
+
+
+def infinite_width(x: Inputs, x2: Float[Tensor, "Q d"], L: int, bias: bool = False) -> Infinite:
+    """L hidden layers of infinitely many ReLU neurons, weights N(0, 1), and so the biases, if there are any.
+
+    With c the covariance of the pre-activations of a layer, q and q' their variances and rho = c / sqrt(q q') =
+    cos(angle), that of the next layer is c_next = sqrt(q q') kappa_1(rho) + b, and Theta becomes c_next + Theta
+    kappa_0(rho); c and Theta begin as x.x' / d + b. kappa_0 = (pi - angle) / pi, kappa_1 = (sin(angle) + (pi - angle)
+    rho) / pi, b = 1 with biases and 0 without (Cho, Saul 2009; Jacot et al. 2018).
     """
-    d = x.shape[1]
-    c = x @ x2.T / d + 1
-    q, q2 = (points.square().sum(1) / d + 1 for points in (x, x2))
-    size = (q[:, None] * q2).sqrt()
-    rho = (c / size).clamp(-1, 1)
-    angle = rho.arccos()
-    kappa_0 = (math.pi - angle) / math.pi
-    kappa_1 = (1 - rho.square()).clamp(min=0).sqrt() / math.pi + kappa_0 * rho
-    return size * kappa_1 + c * kappa_0 + 1
+    d, b = x.shape[1], float(bias)
+    c = x @ x2.T / d + b
+    q, q2 = (points.square().sum(1) / d + b for points in (x, x2))
+    theta = c
+    for _ in range(L):
+        size = (q[:, None] * q2).sqrt()
+        rho = (c / size).clamp(-1, 1)
+        angle = rho.arccos()
+        kappa_0 = (math.pi - angle) / math.pi
+        kappa_1 = (1 - rho.square()).clamp(min=0).sqrt() / math.pi + kappa_0 * rho
+        c = size * kappa_1 + b
+        theta, q, q2 = c + theta * kappa_0, q + b, q2 + b  # kappa_1(1) = 1
+    return Infinite(c, theta)
 
 
 # kernel methods ------------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Observables of the data of a setup: what kernel methods make of them. The net plays no part: `dynamics="none"`."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from .kernels import hard_margin, infinite_ntk, interpolated, laplace
+from .kernels import hard_margin, infinite_width, interpolated, laplace
 from .observables import observable
 from .setups import AT_ONCE, Trained
 from .stripe import informative, squeeze
@@ -11,6 +12,10 @@ from .types import Inputs
 
 FACTORS = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0)
 """By these the uninformative directions are divided in `squeezed_machine_error`."""
+
+
+def _infinite_ntk(x: Inputs, x2: Float[Tensor, "Q d"]) -> Tensor:
+    return infinite_width(x, x2, 1, bias=True).tangent
 
 
 def _same(trained: Trained, value: Tensor) -> Tensor:
@@ -39,7 +44,7 @@ def machine_error(trained: Trained) -> Tensor:
 @observable()
 def ntk_machine_error(trained: Trained) -> Tensor:
     """The same with the tangent kernel of an infinitely wide ReLU net of one hidden layer."""
-    return _same(trained, _machine_error(trained, 1.0, infinite_ntk))
+    return _same(trained, _machine_error(trained, 1.0, _infinite_ntk))
 
 
 @observable(dims={"factor": len(FACTORS)}, needs=informative)
@@ -70,7 +75,7 @@ def regression(trained: Trained) -> Tensor:
 @observable()
 def kernel_agreement(trained: Trained) -> Tensor:
     """Correlation over the test set of the predictions of `regression` and of that with the infinite tangent kernel."""
-    f, f2 = (_regression(trained, kernel) for kernel in (laplace, infinite_ntk))
+    f, f2 = (_regression(trained, kernel) for kernel in (laplace, _infinite_ntk))
     return _same(trained, torch.corrcoef(torch.stack([f, f2]))[0, 1])
 
 
