@@ -39,11 +39,11 @@ def test_one_layer_has_its_limit_on_average_at_any_width(L, bias):
 def test_deep_nets_come_to_their_limit_as_one_over_the_width(bias):
     """Here of the mean kernel. A single one comes there as one over the root."""
     x, off = normal(6, 3), []
-    for h in (10, 80):
+    for h in (5, 40):
         network = fully_connected(3, h, 3, "relu", bias, float(bias))
         limit = infinite_width(x, x, 3, bias).tangent
-        off.append(float((ntk(network, draws(network, 1000), x).mean(0) - limit).norm() / limit.norm()))
-    assert off[1] < 0.03 and off[1] < off[0] / 3
+        off.append(float((ntk(network, draws(network, 2000), x).mean(0) - limit).norm() / limit.norm()))
+    assert off[1] < 0.05 and off[1] < off[0] / 4
 
 
 def test_the_limit_on_the_diagonal():
