@@ -26,7 +26,7 @@ LAYERS = [
     {"setups"},
     {"observables"},
     {"training"},
-    {"linearity", "kernel_pca", "infinite_width"},
+    {"linearity", "kernel_pca", "infinite_width", "diffeo"},
     {"stripe", "watched"},
     {"machines"},
     {"experiment"},

@@ -234,6 +234,11 @@ def _stripe(x: np.ndarray) -> np.ndarray:
     return (x[:, 0] > -0.3) & (x[:, 0] < 1.18549)
 
 
+def _noisy_stripe(x: np.ndarray) -> np.ndarray:
+    """Every tenth label is wrong, whatever the input: on average a test error of a tenth is the best there is."""
+    return _stripe(x) ^ (np.arange(len(x)) % 10 == 9)
+
+
 def _cylinder(x: np.ndarray) -> np.ndarray:
     return (x[:, :2] ** 2).sum(axis=1) > 2 - 2 / 3  # d_par = 2
 
@@ -258,6 +263,7 @@ def _teacher(x: np.ndarray) -> np.ndarray:
 DATASETS: dict[str, Images | Synthetic] = {
     **IMAGES,
     "stripe": Synthetic(_stripe),
+    "noisy_stripe": Synthetic(_noisy_stripe),
     "cylinder": Synthetic(_cylinder, least_d=2),
     "sphere": Synthetic(_sphere),
     "random": Synthetic(_random),

@@ -140,6 +140,15 @@ def from_function(init: Callable[[Generator], Params], apply: Callable[[Params, 
     return Network(init, apply, lambda w, x: AutogradTangent(apply, w, x))
 
 
+def image_shape(d: int) -> tuple[int, int]:
+    """Channels and side of a square image of d numbers. Raises ValueError if there is none of one or three channels."""
+    for channels in (1, 3):
+        side = math.isqrt(d // channels)
+        if channels * side**2 == d:
+            return channels, side
+    raise ValueError(f"square images of 1 or 3 channels are needed, got d = {d} numbers.")
+
+
 KEPT = 2**27  # numbers of a Jacobian, a GiB: a larger one is not kept
 FILTER, PADDING = 5, 1  # the authors' filters; every other layer, from the first on, has stride 2
 
@@ -156,9 +165,7 @@ def convolutional(
     Raises ValueError for a d that is no square image, and for an image too small for L layers.
     """
     phi = ACTIVATIONS[activation]
-    channels, side = next(((c, math.isqrt(d // c)) for c in (1, 3) if c * math.isqrt(d // c) ** 2 == d), (0, 0))
-    if not channels:
-        raise ValueError(f"a convolutional net needs square images of 1 or 3 channels, got d = {d} numbers.")
+    channels, side = image_shape(d)
     left = side
     for layer in range(L):
         if left + 2 * PADDING < FILTER:
