@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from lazyjam import Setup, sweep, train
-from lazyjam.diffeo import FIELDS, GRADIENTS, IMAGES, deform, fields, flips, response
+from lazyjam.diffeo import FIELDS, GRADIENTS, IMAGES, deform, examples, fields, flips, response
 
 NET = Setup(dataset="digits", preprocessing="none", d=64, P=30, P_test=200, P_kernel=2, h=16, alpha_tilde=1.0)
 
@@ -63,6 +63,8 @@ def test_response_is_that_of_the_predictor():
     start = end.network.apply(end.w0, x)[0], end.network.apply(end.w0, bent)[0]
     slow = (start[1] - start[0]).square().mean() / (2 * start[0].var())
     assert float(got[0, 2, 0]) == pytest.approx(float(slow), rel=1e-9)
+    torch.testing.assert_close(examples(end)[0, :, 3], bent[:3].float())
+    assert torch.equal(examples(end)[0, :, 0], x[:3].float())
     turned = (end.predictor(bent)[0] * f <= 0).double().mean()
     assert float(flips(end)[0, 2]) == pytest.approx(float(turned), abs=1e-12)
 
@@ -77,7 +79,7 @@ def test_small_deformations_change_little_and_in_proportion():
 def test_what_is_no_image_is_refused():
     for wrong, words in (
         ({"preprocessing": "pca", "d": 10}, "preprocessing='none', got 'pca'"),
-        ({"P_test": 1}, "at least 2, got 1"),
+        ({"P_test": 2}, "3 or more, got 2"),
         ({"dataset": "stripe", "d": 5}, "square images of 1 or 3 channels are needed, got d = 5"),
     ):
         with pytest.raises(ValueError, match=words):

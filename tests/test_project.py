@@ -35,7 +35,7 @@ LAYERS = [
     {"jamming"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
-    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_width"},
+    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_width", "plots_images"},
     {"interactive"},
     {"parameters", "rehearsal"},
     {"filling"},
@@ -73,7 +73,7 @@ def test_imports_point_down(module):
 
 def test_only_plots_draws():
     drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe",
-               "plots_width"}  # fmt: skip
+               "plots_width", "plots_images"}  # fmt: skip
     assert users("matplotlib") | users("seaborn") <= drawing
 
 

@@ -21,6 +21,7 @@ CUT = 3
 GRADIENTS = (0.03, 0.1, 0.3, 1.0)
 """rms of the gradient of xi over fields and places, at which nets are asked."""
 IMAGES = 500  # of the test set that are deformed, one field each
+EXAMPLES = 3  # of them that `examples` shows
 FIELDS = 2021  # seed of the fields, and of the noise that is compared with them
 
 
@@ -57,8 +58,8 @@ def _images(setup: Setup) -> tuple[int, int]:
     """Channels and side of the images. Raises ValueError for inputs that are none."""
     if setup.preprocessing != "none":
         raise ValueError(f"deformed are the pixels of an image, preprocessing='none', got {setup.preprocessing!r}.")
-    if setup.P_test < 2:
-        raise ValueError(f"deformed images are compared with other ones, P_test of at least 2, got {setup.P_test}.")
+    if setup.P_test < EXAMPLES:
+        raise ValueError(f"deformed images are compared with others, P_test of {EXAMPLES} or more, got {setup.P_test}.")
     return image_shape(setup.d)
 
 
@@ -75,6 +76,14 @@ def _moved(trained: Trained) -> tuple[Inputs, list[list[Inputs]]]:
         noisy = x + (bent - x).norm(dim=1, keepdim=True) * eta
         rows.append([bent, noisy, _fine(images, size * xi).flatten(1)])
     return x, rows
+
+
+@observable(dims={"image": EXAMPLES, "gradient": 1 + len(GRADIENTS), "pixel": lambda setup: setup.d}, needs=_images)
+def examples(trained: Trained) -> Tensor:
+    """The first test images, as they are and deformed by GRADIENTS, in single precision: to look at."""
+    x, rows = _moved(trained)
+    some = torch.stack([x[:EXAMPLES], *(row[0][:EXAMPLES] for row in rows)], dim=1).float()
+    return some.expand(len(trained.setups), *some.shape).clone()
 
 
 @observable(dims={"when": 2, "gradient": len(GRADIENTS), "move": 3}, needs=_images)
