@@ -38,6 +38,21 @@ def test_neurons_reach_the_edge_of_the_data(ax):
     assert np.asarray(last).tolist() == [[3, 0], [0, 0.25]]
 
 
+def test_learning_curves_and_their_exponents(ax):
+    errors = {"net": curves(-0.7), "kernel at the start": curves(-0.4)}
+    plots_stripe.learning_curves(ax, errors, {name: line(error) for name, error in errors.items()})
+    assert ax.containers[0].lines[0].get_ydata() == pytest.approx([0.3, 0.3 * 2**-0.7, 0.3 * 4**-0.7])
+    named = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert named == [r"net, $\beta=0.70$", r"kernel at the start, $\beta=0.40$"]
+
+
+def test_a_number_against_P(ax):
+    plots_stripe.against_P(ax, curves(0.4), line(curves(0.4)), 0.5, "y")
+    fit, guide = ax.lines[-2:]
+    assert fit.get_ydata() == pytest.approx([0.3, 0.3 * 2**0.4, 0.3 * 4**0.4])
+    assert guide.get_ydata()[-1] / guide.get_ydata()[0] == pytest.approx(2)
+
+
 def test_dimensions_and_local_exponents(ax):
     error = xr.concat([curves(-0.5), curves(-0.4)], xr.Variable("d", [2, 5]))
     fits = {d: line(error.sel(d=d)) for d in (2, 5)}

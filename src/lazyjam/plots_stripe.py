@@ -37,6 +37,42 @@ def neurons(ax: Axes, x: np.ndarray, y: np.ndarray, story: xr.DataArray, shown: 
     return ax
 
 
+STYLES = {
+    "net": dict(color=FEATURE, marker="s", ls="-"),
+    "kernel at the start": dict(color=LAZY, marker="o", ls="-"),
+    "kernel at the start, squeezed data": dict(color=LAZY, marker="o", ls="--", mfc="white"),
+}
+
+
+def learning_curves(ax: Axes, errors: Mapping[str, xr.DataArray], fits: Mapping[str, PowerLaw]) -> Axes:
+    """Test error against P, the mean over `seed_data` with its standard error, with fits where there are some."""
+    for name, error in errors.items():
+        style, label = STYLES[name], name
+        if name in fits:
+            label += rf", $\beta={-fits[name].slope:.2f}$"
+        ax.errorbar(error.P, error.mean("seed_data"), _standard_error(error), ms=5, label=label, **style)
+    _log_P(ax, error.P.values.tolist())
+    ax.set(yscale="log", ylabel=r"test error $\epsilon$")
+    _percent(ax)
+    ax.legend(fontsize=8)
+    return ax
+
+
+def against_P(ax: Axes, values: xr.DataArray, fit: PowerLaw, guide: float, label: str) -> Axes:
+    """Any number against P, the mean over `seed_data` with its standard error, its fit, and a guide."""
+    P, mean = values.P.values, values.mean("seed_data")
+    ax.errorbar(P, mean, _standard_error(values), color="0.15", marker="o", ms=5, ls="")
+    ax.plot(P, fit.at(P), color="0.15", label=rf"$P^{{{fit.slope:.2f}}}$")
+    ax.plot(P, float(mean[0]) * 1.25 * (P / P[0]) ** guide, color="0.5", ls=":", label=rf"$P^{{{guide:g}}}$")
+    _log_P(ax, P.tolist())
+    ax.set(yscale="log", ylabel=label)
+    ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 3, 5)))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.legend()
+    return ax
+
+
 def by_dimension(ax: Axes, error: xr.DataArray, fits: Mapping[int, PowerLaw]) -> Axes:
     """Test error against P for several d: mean and standard error over `seed_data`, and the fitted lines."""
     for d, colour, marker in zip(error.d.values, sns.color_palette("colorblind"), "osD^v", strict=False):
