@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NOTEBOOKS = $(wildcard book/*.ipynb)
+# The conclusion comes last: it reads the verdicts of the others.
+NOTEBOOKS = $(filter-out book/conclusion.ipynb,$(wildcard book/*.ipynb)) book/conclusion.ipynb
 
 # One thread a process: the nets are small, and the tests run in as many processes as there are cores.
 export OMP_NUM_THREADS ?= 1

@@ -35,7 +35,8 @@ LAYERS = [
     {"jamming"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
-    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe"},
+    {"scorecard"},
+    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_scorecard"},
     {"interactive"},
     {"parameters", "rehearsal"},
     {"filling"},
@@ -72,8 +73,7 @@ def test_imports_point_down(module):
 
 
 def test_only_plots_draws():
-    drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe"}
-    assert users("matplotlib") | users("seaborn") <= drawing
+    assert users("matplotlib") | users("seaborn") <= {name for name in MODULES if name.split("_")[0] == "plots"}
 
 
 def test_only_interactive_knows_plotly():
