@@ -101,3 +101,8 @@ def test_computes_from_an_empty_cache(chapter, tmp_path, monkeypatch):
 def test_quick_and_paper_name_every_chapter():
     assert set(QUICK) == set(PAPER) == set(CHAPTERS)
     assert json.dumps(QUICK) and json.dumps(PAPER)
+
+
+def test_the_front_page_leads_to_every_chapter():
+    cards = (BOOK / "intro.md").read_text().partition("## The chapters")[2].partition("\n## ")[0]
+    assert set(re.findall(r"{doc}`[^<`]*<(\w+)>`", cards)) == set(CHAPTERS)

@@ -165,11 +165,11 @@ def _html(number: int, row: Row) -> str:
     reason = f"<small>{escape(row.reason)}</small>" if row.reason else ""
     cells = (
         ("Claim", number, f"<strong>{claim.id}</strong>"),
-        ("Statement", "", f"{escape(claim.statement)} <small>{escape(claim.where)}</small>"),
+        ("Statement", "", f"{escape(claim.statement)} <small>{escape(claim.where)}</small>{reason}"),
         ("Review", "", claim.expectation.replace("<", "&lt;").replace(" ± ", "&nbsp;±&nbsp;")),
         ("Measured", "", row.found.replace(" ± ", "&nbsp;±&nbsp;")),
         ("Off by", off if off == off else -1, f"{off:.1f}" if off == off else "–"),
-        ("Verdict", VERDICTS.index(row.verdict), f"{SIGNS[row.verdict]} {row.verdict} {reason}"),
+        ("Verdict", VERDICTS.index(row.verdict), f"{SIGNS[row.verdict]} {row.verdict}"),
         ("Chapter", row.title, chapter),
     )
     columns = "".join(f'<td data-label="{label}" data-by="{escape(str(by))}">{text}</td>' for label, by, text in cells)
