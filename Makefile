@@ -31,9 +31,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/jamming.py --write
 	$(BIN)/python benchmarks/accuracy.py --data digits
 
-# Executes the committed notebooks again, in place, which also writes figures/.
+# Executes the committed notebooks again, in place, which also writes figures/; then the table of README.md.
 notebooks figures: $(READY)
 	$(BIN)/python book/_ext/execute.py $(NOTEBOOKS)
+	$(BIN)/python book/_ext/overview.py
 
 # The mark is written last, so that an installation that was interrupted is taken up again.
 $(READY): pyproject.toml constraints.txt

@@ -135,3 +135,12 @@ def test_the_table_of_costs_is_that_of_the_whole_benchmark(monkeypatch):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(problems)
     assert {(row["loss"], row["h"], row["alpha_tilde"]) for row in rows} == named
+
+
+def test_the_table_of_the_readme_is_that_of_the_registry_and_the_cache(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "book/_ext")
+    import overview
+
+    readme = (ROOT / "README.md").read_text()
+    assert readme == overview.renewed(readme), "python book/_ext/overview.py writes it anew"
+    assert "| ? |" not in readme, "say in README.md what the chapter measures"
