@@ -137,6 +137,12 @@ def test_the_table_of_costs_is_that_of_the_whole_benchmark(monkeypatch):
     assert {(row["loss"], row["h"], row["alpha_tilde"]) for row in rows} == named
 
 
+def test_the_page_of_the_library_names_all_that_is_exported_and_every_module():
+    named = set(re.findall(r"lazyjam\.([\w.]+)$", (ROOT / "book/api.md").read_text(), re.MULTILINE))
+    exported = {alias.name for node in MODULES["__init__"].body for alias in getattr(node, "names", ())}
+    assert exported | set(MODULES) - {"__init__"} <= named
+
+
 def test_the_table_of_the_readme_is_that_of_the_registry_and_the_cache(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "book/_ext")
     import overview
