@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NOTEBOOKS = $(wildcard book/*.ipynb)
+# The conclusion comes last: it reads the verdicts of the others.
+NOTEBOOKS = $(filter-out book/conclusion.ipynb,$(wildcard book/*.ipynb)) book/conclusion.ipynb
 
 # One thread a process: the nets are small, and the tests run in as many processes as there are cores.
 export OMP_NUM_THREADS ?= 1
@@ -30,9 +31,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/jamming.py --write
 	$(BIN)/python benchmarks/accuracy.py --data digits
 
-# Executes the committed notebooks again, in place, which also writes figures/.
+# Executes the committed notebooks again, in place, which also writes figures/; then the table of README.md.
 notebooks figures: $(READY)
 	$(BIN)/python book/_ext/execute.py $(NOTEBOOKS)
+	$(BIN)/python book/_ext/overview.py
 
 # The mark is written last, so that an installation that was interrupted is taken up again.
 $(READY): pyproject.toml constraints.txt

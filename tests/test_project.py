@@ -35,7 +35,9 @@ LAYERS = [
     {"jamming"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
-    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_width", "plots_images"},
+    {"scorecard"},
+    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_scorecard", "plots_width",
+     "plots_images"},
     {"interactive"},
     {"parameters", "rehearsal"},
     {"filling"},
@@ -72,9 +74,7 @@ def test_imports_point_down(module):
 
 
 def test_only_plots_draws():
-    drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe",
-               "plots_width", "plots_images"}  # fmt: skip
-    assert users("matplotlib") | users("seaborn") <= drawing
+    assert users("matplotlib") | users("seaborn") <= {name for name in MODULES if name.split("_")[0] == "plots"}
 
 
 def test_only_interactive_knows_plotly():
@@ -136,3 +136,18 @@ def test_the_table_of_costs_is_that_of_the_whole_benchmark(monkeypatch):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(problems)
     assert {(row["loss"], row["h"], row["alpha_tilde"]) for row in rows} == named
+
+
+def test_the_page_of_the_library_names_all_that_is_exported_and_every_module():
+    named = set(re.findall(r"lazyjam\.([\w.]+)$", (ROOT / "book/api.md").read_text(), re.MULTILINE))
+    exported = {alias.name for node in MODULES["__init__"].body for alias in getattr(node, "names", ())}
+    assert exported | set(MODULES) - {"__init__"} <= named
+
+
+def test_the_table_of_the_readme_is_that_of_the_registry_and_the_cache(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "book/_ext")
+    import overview
+
+    readme = (ROOT / "README.md").read_text()
+    assert readme == overview.renewed(readme), "python book/_ext/overview.py writes it anew"
+    assert "| ? |" not in readme, "say in README.md what the chapter measures"

@@ -60,7 +60,12 @@ def project(start: str | Path = ".") -> Path:
 
 def chapters(root: Path) -> dict[str, Chapter]:
     """All chapters by name. Raises ValueError for a notebook that cannot be read."""
-    paths = sorted(path for path in (root / "book").glob("*.ipynb") if not path.stem.endswith(".out"))
+    return notebooks(root / "book")
+
+
+def notebooks(folder: Path) -> dict[str, Chapter]:
+    """The notebooks of a folder by name, but for what `lazyjam run` writes. Raises ValueError as `chapters` does."""
+    paths = sorted(path for path in folder.glob("*.ipynb") if not path.stem.endswith(".out"))
     return {path.stem: _read(path) for path in paths}
 
 

@@ -79,13 +79,13 @@ class Verdict:
     reason: str = ""
 
     def __str__(self) -> str:
-        measured, error = _rounded(self.measured, self.error)
+        measured, error = rounded(self.measured, self.error)
         why = f" ({self.reason})" if self.reason else ""
         return f"{self.claim.id}: expected {self.claim.expectation}, measured {measured} ± {error}: {self.verdict}{why}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What Jupyter shows and keeps: one line, a paragraph for the book, and the numbers for `lazyjam claims`."""
-        claim, (measured, error) = self.claim, _rounded(self.measured, self.error)
+        claim, (measured, error) = self.claim, rounded(self.measured, self.error)
         why = f" {self.reason}" if self.reason else ""
         paragraph = (
             f"**{claim.id}** ({claim.where}): {claim.statement}\n\n"
@@ -143,7 +143,7 @@ def judge(claim: Claim, measured: float, error: float) -> str:
     return REPRODUCED if holds else NOT_REPRODUCED if fails else OUT_OF_REACH
 
 
-def _rounded(value: float, error: float) -> tuple[str, str]:
+def rounded(value: float, error: float) -> tuple[str, str]:
     """Both to the second significant digit of the error; to three digits where that is zero or no number."""
     error = 0.0 if error <= 1e-12 * abs(value) else error  # the rounding of a mean of equal numbers
     if not (math.isfinite(value) and math.isfinite(error) and error > 0):

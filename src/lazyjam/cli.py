@@ -19,15 +19,12 @@ from typing import Annotated, Any
 import typer
 
 from .cache import Cache
-from .chapters import Chapter, chapter, chapters, kept, outputs, project
-from .claims import MIME, NOT_REPRODUCED, OUT_OF_REACH, REPRODUCED, claims
+from .chapters import Chapter, chapter, chapters, kept, project
 from .cli_cache import store
 from .parameters import checked, from_file
+from .scorecard import VERDICTS, scorecard
 from .spelling import nearest
 from .terminal import AsJson, Pairs, Sentences, columns, cut, print_json, stop, wrapped
-
-NOT_RUN = "not run"
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, OUT_OF_REACH, NOT_RUN)
 
 Name = Annotated[str, typer.Argument(metavar="CHAPTER")]
 Given = Annotated[
@@ -241,13 +238,10 @@ def list_claims(as_json: AsJson = False) -> None:
 
     A verdict by another rule than that of the registry does not count: such a claim is not run.
     """
-    measured = {(record["id"], record["rule"]): record for record in outputs(chapters(project()).values(), MIME)}
-    rows = []
-    for id, claim in claims().items():
-        none = {"measured": None, "error": None, "verdict": NOT_RUN, "reason": ""}
-        record = measured.get((id, claim.rule), none)
-        rows.append({"id": id, "chapter": claim.chapter, "statement": claim.statement, "expected": claim.expectation,
-                     **{name: record[name] for name in ("measured", "error", "verdict", "reason")}})
+    score = scorecard(project() / "book").rows
+    rows = [{"id": row.claim.id, "chapter": row.claim.chapter, "statement": row.claim.statement,
+             "expected": row.claim.expectation, "measured": row.measured, "error": row.error, "verdict": row.verdict,
+             "reason": row.reason} for row in score]
     if as_json:
         return print_json(rows)
     names = ("id", "chapter", "expected", "measured", "error", "verdict")
@@ -256,5 +250,5 @@ def list_claims(as_json: AsJson = False) -> None:
     typer.echo(head)
     for row, line in zip(rows, lines, strict=True):
         typer.echo(f"{line}\n{wrapped(row['statement'], 4)}")
-    counts = Counter(row["verdict"] for row in rows)
+    counts = Counter(row.verdict for row in score)
     typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from .plots import FEATURE
+from .fits import crossing
+from .plots import ERROR_MAP, FEATURE, JAMMED, LAZY, NAMES, _edges
 from .plots_stripe import MINUS, PLUS, arrows
 
 PLOTLY = "_static/plotly/plotly.min.js"  # where the book keeps the script; a page that shows a picture loads it
+ON_DEMAND = Path(__file__).with_name("on_demand.html")
+OBSERVABLES = {
+    "test error": ("error", [[t, "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * np.array(ERROR_MAP(t)[:3])))]
+                             for t in np.linspace(0, 1, 9).tolist()]),
+    "kernel change": ("kernel_ratio", [[0, LAZY], [0.5, "#F7F7F7"], [1, FEATURE]]),
+    "unsatisfied": ("unsatisfied", [[0, "#F7F7F7"], [1, JAMMED]]),
+}  # fmt: skip
+"""What the phase diagram can show: the column, and its colours from low to high."""
 
 
 class Interactive:
@@ -29,6 +41,12 @@ class Interactive:
             "text/plain": repr(self), "text/html": f'<script src="{PLOTLY}"></script>\n{page}',
             "application/vnd.plotly.v1+json": self.figure.to_plotly_json(),
         }  # fmt: skip
+
+    def on_demand(self, ask: str) -> str:
+        """HTML of a button with the words `ask`, which loads PLOTLY and draws. Until then the page stays light."""
+        figure = self.figure.to_json().replace("</", r"<\/")
+        page = Template(ON_DEMAND.read_text(encoding="utf-8"))
+        return page.substitute(name=self.name, ask=ask, figure=figure, script=PLOTLY)
 
 
 def neurons(x: np.ndarray, y: np.ndarray, story: xr.DataArray) -> Interactive:
@@ -61,3 +79,69 @@ def neurons(x: np.ndarray, y: np.ndarray, story: xr.DataArray) -> Interactive:
         sliders=[dict(steps=steps, currentvalue=dict(prefix="loss / first loss: "), pad=dict(t=40))],
     )  # fmt: skip
     return Interactive(go.Figure([*dots, *frames[0].data], layout, frames), "neurons")
+
+
+def phase_diagram(cells: pd.DataFrame) -> Interactive:
+    """Fig. 4 with its numbers under the pointer. Buttons choose the data set and the observable.
+
+    cells: rows with the columns of `crossover.cells`. White is where the kernel changes as much as itself; the black
+    line is where it does so by interpolation.
+    """
+    from plotly import graph_objects as go
+
+    tables = {name: some.set_index(["alpha_tilde", "h"]) for name, some in cells.groupby("dataset", sort=False)}
+    looks = {label: [_look(table, label) for table in tables.values()] for label in OBSERVABLES}
+    maps, lines, axes = [], [], []
+    for i, table in enumerate(tables.values()):
+        ratio = table.kernel_ratio.unstack("h")
+        h, alpha_tilde = ratio.columns.values, ratio.index.values
+        hover = table.reset_index().apply(_says, axis=1).set_axis(table.index).unstack("h").values.tolist()
+        x, y = (_edges(values.astype(float)).tolist() for values in (h, alpha_tilde))
+        maps.append(go.Heatmap(x=x, y=y, text=hover, hovertemplate="%{text}<extra></extra>", visible=i == 0,
+                               colorbar=dict(thickness=14), **looks["test error"][i]))  # fmt: skip
+        star = [crossing(alpha_tilde, column, 1.0) for column in ratio.values.T]
+        lines.append(go.Scatter(x=h.tolist(), y=[None if np.isnan(a) else a for a in star], line=dict(color=JAMMED),
+                                mode="lines", hoverinfo="skip", showlegend=False, visible=i == 0))  # fmt: skip
+        axes.append({f"{axis}.range": np.log10([edges[0], edges[-1]]).tolist() for axis, edges in
+                     (("xaxis", x), ("yaxis", y))})  # fmt: skip
+    both = list(range(len(tables)))
+    data_sets = [
+        dict(label=NAMES.get(name, name), method="update",
+             args=[{"visible": [i == chosen for i in both] * 2}, axes[chosen]]) for chosen, name in enumerate(tables)
+    ]  # fmt: skip
+    observables = [
+        dict(label=label, method="restyle", args=[{key: [look[key] for look in some] for key in some[0]}, both])
+        for label, some in looks.items()
+    ]  # fmt: skip
+    menu = dict(type="buttons", direction="right", x=0, xanchor="left", yanchor="bottom", pad=dict(b=4))
+    axis = dict(type="log", showgrid=False, fixedrange=True)
+    layout = go.Layout(
+        template="plotly_white", height=520, margin=dict(l=60, r=10, t=90, b=50), plot_bgcolor=JAMMED, dragmode=False,
+        xaxis=dict(title="width h", tickvals=[2**i for i in range(1, 11)], **axis),
+        yaxis=dict(title="output scale α̃", exponentformat="power", dtick=1, **axis),
+        updatemenus=[dict(menu, buttons=data_sets, y=1.09), dict(menu, buttons=observables, y=1.0)],
+    )  # fmt: skip
+    return Interactive(go.Figure([*maps, *lines], layout).update_layout(axes[0]), "phase-diagram")
+
+
+def _look(table: pd.DataFrame, label: str) -> dict[str, Any]:
+    """Values, limits, colours and bar of the heat map of one observable; the change of the kernel as a logarithm."""
+    column, colours = OBSERVABLES[label]
+    z = table[column].unstack("h").values.astype(float)
+    ticks = {"tickformat": ".0%", "tickprefix": "", "ticksuffix": ""}
+    if logarithmic := column == "kernel_ratio":
+        z, ticks = np.log10(z), {"tickformat": "d", "tickprefix": "10<sup>", "ticksuffix": "</sup>"}
+    low, high = float(np.nanmin(z)), float(np.nanmax(z))
+    if logarithmic:  # one is in the middle
+        low, high = -max(-low, high), max(-low, high)
+    bar = {f"colorbar.{name}": value for name, value in ticks.items()} | {"colorbar.title.text": label}
+    values = [[None if np.isnan(one) else one for one in row] for row in z.tolist()]
+    return {"z": values, "zmin": low, "zmax": high, "colorscale": colours} | bar
+
+
+def _says(cell: pd.Series) -> str:
+    few = np.isnan(cell.error)
+    error = "no mean, because fewer than half fit" if few else f"test error of their mean: {cell.error:.1%}"
+    kernel = "" if np.isnan(cell.kernel_ratio) else f"<br>change of the kernel: {cell.kernel_ratio:.2g}"
+    return (f"h = {cell.h}, α̃ = {cell.alpha_tilde:g}, P = {cell.P}<br>{cell.M} of {cell.nets} nets fit<br>{error}"
+            f"{kernel}<br>unsatisfied: {cell.unsatisfied:.1%} of the images")  # fmt: skip
