@@ -36,8 +36,8 @@ LAYERS = [
     {"crossover"},
     {"plots", "chapters", "terminal"},
     {"scorecard"},
-    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_scorecard", "plots_width",
-     "plots_images"},
+    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_width", "plots_images"}
+    | {"plots_scorecard"},
     {"interactive"},
     {"parameters", "rehearsal"},
     {"filling"},
