@@ -36,7 +36,7 @@ LAYERS = [
     {"jamming"},
     {"crossover", "keeping"},
     {"plots", "chapters", "terminal"},
-    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe"},
+    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_diagnose"},
     {"interactive"},
     {"parameters", "rehearsal"},
     {"filling"},
@@ -73,7 +73,7 @@ def test_imports_point_down(module):
 
 
 def test_only_plots_draws():
-    drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe"}
+    drawing = {module for module in MODULES if module == "plots" or module.startswith("plots_")}
     assert users("matplotlib") | users("seaborn") <= drawing
 
 

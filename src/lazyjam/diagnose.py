@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,9 +107,10 @@ class Diagnosis:
     def __str__(self) -> str:
         return "\n".join([self._head, *(f"  {name:22}{value}" for name, value in self._rows), self.conclusion])
 
-    def _repr_markdown_(self) -> str:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         rows = "\n".join(f"| {name} | {value} |" for name, value in self._rows)
-        return f"| {self._head} | |\n|---|---|\n{rows}\n\n**{self.conclusion}**"
+        table = f"| {self._head} | |\n|---|---|\n{rows}"
+        return {"text/plain": str(self), "text/markdown": f"{table}\n\n**{self.conclusion}**"}
 
 
 def diagnose(
@@ -173,8 +175,9 @@ def _ensemble(f: Tensor, y: Tensor) -> dict[str, ArrayLike]:
     def fluctuation(some: xr.Dataset) -> float:
         if (m := some.sizes["seed"]) == 1:
             return np.nan
-        variance = some.f.var("seed", ddof=1).mean()
-        return float(np.sqrt(variance / ((some.f.mean("seed") ** 2).mean() - variance / m)))
+        variance = float(some.f.var("seed", ddof=1).mean())
+        square = float((some.f.mean("seed") ** 2).mean()) - variance / m
+        return (variance / square) ** 0.5 if square > 0 else np.nan
 
     def with_error(statistic: Callable[[xr.Dataset], float]) -> NDArray:
         if M == 1:
