@@ -53,25 +53,32 @@ class Diagnosis:
 
         Not fitted: more than half of the nets miss margins. Then they are jammed, or, with fewer than FEW a parameter,
         which is not enough to hold a minimum, unfinished. Otherwise the change of the kernel decides: lazy below one
-        and feature above, by two standard errors. A single net has none, and its number is taken as it is.
+        and feature above, by two standard errors of its logarithm. A single net has none, and its number is taken as
+        it is.
         """
         misses = self.N_delta > 0
         if 2 * misses.sum() > len(misses):
             return "jammed" if self.N_delta[misses].mean() >= FEW * self.N else "unfinished"
-        value, error = _mean(self.kernel_change)
+        log, error = _mean(_logs(self.kernel_change))
         off = 2 * np.nan_to_num(error)
-        return "lazy" if value + off < 1 else "feature" if value - off > 1 else "cross-over"
+        return "lazy" if log + off < 0 else "feature" if log - off > 0 else "cross-over"
+
+    @property
+    def change(self) -> tuple[float, float]:
+        """The geometric mean of kernel_change, because it is spread over factors, and its standard error."""
+        log, error = _mean(_logs(self.kernel_change))
+        return float(np.exp(log)), float(np.exp(log)) * error
 
     @property
     def conclusion(self) -> str:
         """Where the nets are, with the numbers, and what to do."""
-        change, missed = _shown(*_mean(self.kernel_change)), _shown(*_mean(self.N_delta))
+        change, missed = _shown(*self.change), _shown(*_mean(self.N_delta))
         N_delta, per = f"{missed} of {self.P} margins are missed", f"{self.N_delta.mean() / self.N:.2g} per parameter"
         return {
             "jammed": f"Jammed: {N_delta}, {per}. Make the net wider, until all are satisfied.",
             "unfinished": f"Unfinished: {N_delta}, {per}, too few to hold a minimum. Train on, and ask again.",
             "lazy": f"Lazy: the kernel has changed by {change} of its norm, so the net acts much as a kernel method. "
-            f"Its output would have to be some {1 / self.kernel_change.mean():.2g} times smaller to learn features.",
+            f"Its output would have to be some {1 / self.change[0]:.2g} times smaller to learn features.",
             "feature": f"Feature learning: the kernel has changed by {change} of its norm. A larger output would make "
             "the net lazy, which is worth a try where it is fully connected.",
             "cross-over": f"At the cross-over: the change of the kernel, {change} of its norm, cannot be told from 1.",
@@ -85,18 +92,18 @@ class Diagnosis:
         numbers = f"an ensemble of {M} errs {_shown(gain, error)} % less often than one net"
         if np.isnan(error):
             return f"Measured on {M} nets, {numbers}: four seeds would give an error bar."
-        return f"Average: {numbers}." if gain > 2 * error else f"Averaging is not known to help: {numbers}."
+        return f"Average them: {numbers}." if gain > 2 * error else f"Averaging is not known to help: {numbers}."
 
     @property
     def _rows(self) -> list[tuple[str, str]]:
         fitted, M = int((self.N_delta == 0).sum()), len(self.N_delta)
         error = _shown(*(100 * np.array(_mean(self.test_error))))
         return [
-            ("change of the kernel", f"{_shown(*_mean(self.kernel_change))} of its norm; 1 is the cross-over"),
+            ("change of the kernel", f"{_shown(*self.change)} of its norm; 1 is the cross-over"),
             (f"margins below {self.margin:g}", f"{_shown(*_mean(self.N_delta))} of P = {self.P}, "
              f"{self.N_delta.mean() / self.N:.2g} per parameter; {fitted} of {M} nets fit"),
             ("test error", f"{error} %, of the ensemble {100 * self.ensemble_error:.3g} %"),
-            ("fluctuation", f"{_shown(*self.fluctuation)} of the mean predictor"),
+            ("fluctuation", f"{_shown(*self.fluctuation)} of the mean predictor" if M > 1 else "told by more seeds"),
         ]  # fmt: skip
 
     @property
@@ -126,7 +133,8 @@ def diagnose(
     kernel_change: ||Theta - Theta_0|| / ||Theta_0||, Frobenius norms, Theta the tangent kernel of all outputs in all
     parameters that require a gradient (Eq. 5), on P_kernel test patterns, drawn at random and always the same.
     N_delta: training patterns with a margin below `margin`, where the margin is y f, or the score of the class less the
-    best of the others (Eq. 11). test_error: share of test patterns with a margin of zero or less.
+    best of the others (Eq. 11). One is the margin of the hinge; for a loss that never ends it is a choice.
+    test_error: share of test patterns with a margin of zero or less.
 
     Nets are looked at as `eval()` leaves them: without dropout, and with the running statistics of a BatchNorm, which
     change between the two copies and count in the change of the kernel.
@@ -139,22 +147,23 @@ def diagnose(
                              f"got the shapes {tuple(x.shape)} and {tuple(y.shape)}.")  # fmt: skip
     if P_kernel < 1:
         raise ValueError(f"the kernel needs at least one pattern, got P_kernel = {P_kernel}.")
+    labels, truth = train[1].cpu(), test[1].cpu()
     drawn = np.random.default_rng(0).permutation(len(test[0]))[:P_kernel]
     changes, unsatisfied, f, sizes = [], [], [], []
     for pair in nets:
         start, end = copies(*pair, test[0])
         f_train = outputs(end, train[0])
-        for labels in (train[1], test[1]):
-            check_labels(labels, f_train.shape[1])
+        for y in (labels, truth):
+            check_labels(y, f_train.shape[1])
         Theta_0, Theta = (tangent_kernel(net, test[0][drawn]) for net in (start, end))
         changes.append(float(relative_change(Theta, Theta_0)))
-        unsatisfied.append(int((margins(f_train, train[1]) < margin).sum()))
+        unsatisfied.append(int((margins(f_train, labels) < margin).sum()))
         f.append(outputs(end, test[0]))
         sizes.append(sum(value.numel() for value in end.parameters() if value.requires_grad))
     if len({*sizes}) != 1:
         raise ValueError(f"the nets are one net with different seeds, got {sizes or 'no'} parameters.")
     return Diagnosis(N=sizes[0], P=len(train[1]), margin=margin, kernel_change=np.array(changes),
-                     N_delta=np.array(unsatisfied), **_ensemble(torch.stack(f), test[1]))  # fmt: skip
+                     N_delta=np.array(unsatisfied), **_ensemble(torch.stack(f), truth))  # fmt: skip
 
 
 def _ensemble(f: Tensor, y: Tensor) -> dict[str, ArrayLike]:
@@ -162,7 +171,7 @@ def _ensemble(f: Tensor, y: Tensor) -> dict[str, ArrayLike]:
 
     Standard errors are from the seeds and from the test patterns, by random halves of each, added.
     """
-    M, y = len(f), y.cpu()
+    M = len(f)
     f = f if f.shape[2] == 1 else f - f.mean(2, keepdim=True)  # what all scores have in common decides nothing
     table = xr.Dataset({"f": (("seed", "test", "class"), f.numpy()), "y": ("test", y.numpy())})
 
@@ -199,6 +208,10 @@ def _mean(values: NDArray) -> tuple[float, float]:
     """Over the nets, with its standard error."""
     value, error = bootstrap(np.mean, values)
     return float(value), float(error)
+
+
+def _logs(changes: NDArray) -> NDArray:
+    return np.log(np.maximum(changes, 1e-12))  # the kernel of a linear net does not change at all
 
 
 def _shown(value: float, error: float) -> str:

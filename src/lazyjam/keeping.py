@@ -42,4 +42,5 @@ def measured(measure: Callable[[], Diagnosis], depends: dict[str, Any]) -> Recor
 def pretended() -> Record:
     """A record of zeros, as of two nets."""
     shapes = dict.fromkeys(("kernel_change", "N_delta", "test_error", "gain", "fluctuation"), 2)
-    return Record({}, {one.name: np.zeros(shapes.get(one.name, ())) for one in fields(Diagnosis)})
+    kinds = {"N": int, "P": int}
+    return Record({}, {one.name: np.zeros(shapes.get(one.name, ()), kinds.get(one.name)) for one in fields(Diagnosis)})

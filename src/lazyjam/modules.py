@@ -14,27 +14,31 @@ BATCH = 1000  # patterns that are evaluated at once
 
 
 def outputs(net: nn.Module, x: Tensor) -> Tensor:
-    """(P, K) in double precision on the CPU, K = 1 for a single number. Raises ValueError for any other shape."""
+    """(P, K) in double precision on the CPU, K = 1 for a single number. Raises ValueError for another shape and for numbers that are none."""
     device = next(net.parameters()).device
     with torch.no_grad():
         f = torch.cat([net(part.to(device)) for part in x.split(BATCH)])
     if f.shape not in ((len(x),), (len(x), *f.shape[1:2])):
         raise ValueError(f"a net returns one number or one score per class for each pattern, (P,) or (P, K), "
                          f"got the shape {tuple(f.shape)} for {len(x)} patterns.")  # fmt: skip
+    if not bool(f.isfinite().all()):
+        raise ValueError("an output of a net is no finite number: its training has diverged, so take smaller steps.")
     return f.reshape(len(x), -1).double().cpu()
 
 
 def tangent_kernel(net: nn.Module, x: Tensor) -> Gram:
     """The Gram matrix of the tangent kernel between all outputs of a module on patterns x (P, ...): (1, P K, P K)."""
     K, x = outputs(net, x[:1]).shape[1], x.to(next(net.parameters()).device)
-    w = {name: value.detach()[None] for name, value in net.named_parameters() if value.requires_grad}
+    trained = {name: value.detach() for name, value in net.named_parameters() if value.requires_grad}
 
     def apply(w: Params, numbers: Tensor) -> Tensor:
         which = numbers[:, 0].long()  # of pattern and class, because x may have any shape and type
-        f = functional_call(net, {name: value[0] for name, value in w.items()}, (x[which // K],))
+        here = {name: value.reshape(trained[name].shape) for name, value in w.items()}
+        f = functional_call(net, here, (x[which // K],))
         return f.reshape(-1, K).gather(1, (which % K)[:, None]).T
 
     numbers = torch.arange(len(x) * K, device=x.device, dtype=torch.float32)
+    w = {name: value.reshape(1, -1) for name, value in trained.items()}  # of one run
     return ntk(from_function(dict, apply), w, numbers[:, None])
 
 
