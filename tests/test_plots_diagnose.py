@@ -25,8 +25,11 @@ def ax():
 
 def test_every_net_is_a_point_in_the_colour_of_its_regime(ax):
     plots_diagnose.in_the_map(ax, NETS)
-    points = [(line.get_color(), line.get_xdata().tolist(), line.get_ydata().tolist()) for line in ax.lines[:3]]
-    assert points == [(LAZY, [0, 0], [0.1, 0.2]), (JAMMED, [0.3, 0.4], [20, 30]), (FEATURE, [0, 0], [5, 6])]
+    points = [(line.get_color(), line.get_ydata().tolist()) for line in ax.lines[:3]]
+    assert points == [(LAZY, [0.1, 0.2]), (JAMMED, [20, 30]), (FEATURE, [5, 6])]
+    fits, narrow, own = (line.get_xdata() for line in ax.lines[:3])
+    assert narrow.tolist() == [0.3, 0.4]
+    assert fits[0] == fits[1] < own[0] == own[1] and abs(fits[0]) < 0.01 > abs(own[0]), "side by side within a pattern"
     assert len({line.get_marker() for line in ax.lines[:3]}) == 3
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["lazy", "jammed", "feature"]
     assert [text.get_text() for text in ax.texts] == list(NETS)
@@ -45,6 +48,6 @@ def test_errors_of_nets_and_of_their_ensembles(ax):
 
 
 def test_a_row_for_every_net():
-    table = plots_diagnose.rows({"$h=1$": NARROW, "$h=8$": FITS})
-    assert table.N_delta.tolist() == [30, 40, 0, 0] and table.nets.tolist() == ["h=1", "h=1", "h=8", "h=8"]
+    table = plots_diagnose.rows({"1": NARROW, "8": FITS})
+    assert table.N_delta.tolist() == [30, 40, 0, 0] and table.nets.tolist() == ["1", "1", "8", "8"]
     assert table.regime.tolist() == ["jammed", "jammed", "lazy", "lazy"]

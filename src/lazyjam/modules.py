@@ -14,7 +14,10 @@ BATCH = 1000  # patterns that are evaluated at once
 
 
 def outputs(net: nn.Module, x: Tensor) -> Tensor:
-    """(P, K) in double precision on the CPU, K = 1 for a single number. Raises ValueError for another shape and for numbers that are none."""
+    """(P, K) in double precision on the CPU, K = 1 for a single number.
+
+    Raises ValueError for any other shape, and for numbers that are none.
+    """
     device = next(net.parameters()).device
     with torch.no_grad():
         f = torch.cat([net(part.to(device)) for part in x.split(BATCH)])
