@@ -48,7 +48,7 @@ def in_the_map(ax: Axes, nets: Mapping[str, Diagnosis]) -> Axes:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.set_major_locator(LogLocator(10))
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower left")
     return ax
 
 
