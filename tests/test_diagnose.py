@@ -199,7 +199,7 @@ def test_what_is_shown():
         "  test error            5.50 ± 0.28 %, of the ensemble 4 %\n"
         "  fluctuation           0.30 ± 0.10 of the mean predictor\nLazy: "
     )
-    assert "| test error | 5.50 ± 0.28 %, of the ensemble 4 % |" in SAID._repr_mimebundle_()["text/markdown"]
+    assert "\n- test error: 5.50 ± 0.28 %, of the ensemble 4 %\n" in SAID._repr_mimebundle_()["text/markdown"]
 
 
 def test_a_single_net_has_no_error_bar():

@@ -115,9 +115,8 @@ class Diagnosis:
         return "\n".join([self._head, *(f"  {name:22}{value}" for name, value in self._rows), self.conclusion])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        rows = "\n".join(f"| {name} | {value} |" for name, value in self._rows)
-        table = f"| {self._head} | |\n|---|---|\n{rows}"
-        return {"text/plain": str(self), "text/markdown": f"{table}\n\n**{self.conclusion}**"}
+        rows = "\n".join(f"- {name}: {value}" for name, value in self._rows)  # a book shows no tables of outputs
+        return {"text/plain": str(self), "text/markdown": f"{self._head}\n\n{rows}\n\n**{self.conclusion}**"}
 
 
 def diagnose(
