@@ -164,6 +164,13 @@ def test_a_dry_run_counts_and_writes_nothing(project):
     assert not (project / "figures").exists()
 
 
+def test_a_dry_run_trains_no_nets_to_be_diagnosed(project):
+    ask = "from lazyjam import Cache\nfrom lazyjam.keeping import kept\n"
+    ask += "found = [kept(Cache(cache), lambda: None, h=one) for one in h]\nprint(found[0].regime, found[0])"
+    write(project / "book/tiny.ipynb", PARAMETERS, ask)
+    assert lazyjam("run", "tiny", "--dry-run").stdout.startswith("2 diagnoses are missing")
+
+
 def test_a_dry_run_names_a_cell_that_fails_by_itself(project):
     write(project / "book/tiny.ipynb", PARAMETERS, "1 / 0")
     assert "code cell 2 raises ZeroDivisionError" in lazyjam("run", "tiny", "--dry-run", code=1).stderr

@@ -218,6 +218,8 @@ def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
         return typer.echo("0 runs are missing: the chapter only reads kept results.")
     if found.packings:
         typer.echo(f"{found.packings} packings are missing, each about half a minute of one core for 100 particles.")
+    if found.diagnoses:
+        typer.echo(f"{found.diagnoses} diagnoses are missing. How long their nets train is not known.")
     if not missing:
         return None
     typer.echo(f"{len(found.sure)} runs are missing in the first sweep that lacks some.")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import compression, experiment, plots
+from . import compression, experiment, keeping, plots
 from .cache import Cache, Record
 from .chapters import Chapter
 from .observables import Observable
@@ -33,8 +33,8 @@ class Rehearsal:
     """What a chapter asked for.
 
     sure: missing runs of the first sweep that lacks some. guessed: those of later sweeps. keys: all that was looked up
-    in a cache. caches: their folders. packings: how many are missing. left_out: the cells that failed for want of
-    results, with their errors.
+    in a cache. caches: their folders. packings, diagnoses: how many are missing. left_out: the cells that failed for
+    want of results, with their errors.
     """
 
     sure: list[Setup] = field(default_factory=list)
@@ -42,12 +42,13 @@ class Rehearsal:
     keys: dict[str, None] = field(default_factory=dict)
     caches: dict[Path, None] = field(default_factory=dict)
     packings: int = 0
+    diagnoses: int = 0
     left_out: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether nothing is missing."""
-        return not (self.sure or self.packings)
+        return not (self.sure or self.packings or self.diagnoses)
 
 
 class ChapterError(Exception):
@@ -152,7 +153,12 @@ def _counting(found: Rehearsal) -> Iterator[None]:
         found.packings = len(packings)
         yield {item: compression.pretended(item) for item in items}
 
+    def count_diagnosis(*_: Any) -> Record:
+        found.diagnoses += 1
+        return keeping.pretended()
+
     replaced = ((experiment, "_run", count), (compression, "spread", count_packings), (Cache, "get", look_up),
+                (keeping, "measured", count_diagnosis),
                 (Cache, "put", lambda cache, key, record: None), (Cache, "check_writable", lambda cache: None))
     with replacing(*replaced):
         yield
