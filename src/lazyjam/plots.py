@@ -221,6 +221,13 @@ def _plain_ticks(axis: Axis, values: Iterable[SupportsFloat]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def percent(ax: Axes) -> None:
+    """Ticks in per cent on a logarithmic axis of errors."""
+    ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 3, 5)))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
 def power(value: float) -> str:
     """A number for a formula: 4e-3 as 4 x 10^-3, 10 as 10."""
     if 0.1 <= value < 100:

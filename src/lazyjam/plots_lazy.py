@@ -31,6 +31,8 @@ def lines(ax: Axes, x: str, curves: Mapping[str, xr.DataArray], *, guides: Mappi
             inside = guide < 2 * float(values.max())
             ax.plot(at[inside], guide[inside], color=colour, ls=":", lw=1)
     ax.set(xscale="log", yscale="log")
+    if x not in ("alpha_tilde", "h"):
+        _plain_ticks(ax.xaxis, sorted({value for values in curves.values() for value in values[x].values.tolist()}))
     if x == "alpha_tilde":
         ax.set_xlabel(SCALE)
         ax.xaxis.set_major_locator(LogLocator(100))

@@ -6,10 +6,10 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from .fits import PowerLaw
-from .plots import FEATURE, LAZY, _plain_ticks
+from .plots import FEATURE, LAZY, _plain_ticks, percent
 from .watched import EDGE
 
 PLUS, MINUS = "#BBBBBB", "#555555"  # of the two labels
@@ -53,7 +53,7 @@ def learning_curves(ax: Axes, errors: Mapping[str, xr.DataArray], fits: Mapping[
         ax.errorbar(error.P, error.mean("seed_data"), _standard_error(error), ms=5, label=label, **style)
     _log_P(ax, error.P.values.tolist())
     ax.set(yscale="log", ylabel=r"test error $\epsilon$")
-    _percent(ax)
+    percent(ax)
     ax.legend(fontsize=8)
     return ax
 
@@ -83,7 +83,7 @@ def by_dimension(ax: Axes, error: xr.DataArray, fits: Mapping[int, PowerLaw]) ->
         ax.plot(one.P, fit.at(one.P.values), color=colour)
     _log_P(ax, error.P.values.tolist())
     ax.set(yscale="log", ylabel=r"test error $\epsilon$")
-    _percent(ax)
+    percent(ax)
     ax.legend(fontsize=8)
     return ax
 
@@ -110,7 +110,7 @@ def against_factor(ax: Axes, factors: np.ndarray, error: xr.DataArray, fit: Powe
     ax.set(xscale="log", yscale="log", xlabel=r"$\Lambda$", ylabel=r"test error $\epsilon$")
     ax.set_ylim(0.5 * mean.min(), 1.6 * mean.max())
     _plain_ticks(ax.xaxis, (1, 2, 3, 5, 10, 20, 30))
-    _percent(ax)
+    percent(ax)
     ax.legend()
     return ax
 
@@ -136,12 +136,6 @@ def _standard_error(values: xr.DataArray) -> xr.DataArray:
 def _log_P(ax: Axes, P: Iterable[int]) -> None:
     ax.set(xscale="log", xlabel="training points $P$")
     _plain_ticks(ax.xaxis, P)
-
-
-def _percent(ax: Axes) -> None:
-    ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 3, 5)))
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def predictor(ax: Axes, f: np.ndarray, x: np.ndarray, y: np.ndarray) -> Axes:
