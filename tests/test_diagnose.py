@@ -174,7 +174,7 @@ SAID = Diagnosis(
 @pytest.mark.parametrize(
     ("change", "regime", "words"),
     [
-        ({}, "lazy", "7.1 times smaller"),
+        ({}, "lazy", "smaller, by 7.1 times at most"),
         ({"kernel_change": np.array([4.0, 5.0])}, "feature", "4.47 ± 0.4"),
         ({"kernel_change": np.array([0.5, 1.3])}, "cross-over", "cannot be told from 1"),
         ({"N_delta": np.array([20, 30, 0, 10])}, "jammed", "15.0 ± 6"),

@@ -78,7 +78,7 @@ class Diagnosis:
             "jammed": f"Jammed: {N_delta}, {per}. Make the net wider, until all are satisfied.",
             "unfinished": f"Unfinished: {N_delta}, {per}, too few to hold a minimum. Train on, and ask again.",
             "lazy": f"Lazy: the kernel has changed by {change} of its norm, so the net acts much as a kernel method. "
-            f"Its output would have to be some {float(f'{1 / self.change[0]:.2g}'):g} times smaller to learn features.",
+            f"To learn features its output must be smaller, by {float(f'{1 / self.change[0]:.2g}'):g} times at most.",
             "feature": f"Feature learning: the kernel has changed by {change} of its norm. A larger output would make "
             "the net lazy, which is worth a try where it is fully connected.",
             "cross-over": f"At the cross-over: the change of the kernel, {change} of its norm, cannot be told from 1.",
