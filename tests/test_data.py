@@ -203,6 +203,14 @@ def test_random_labels_are_balanced_and_independent_of_the_inputs():
     assert (train.x * train.y[:, None]).mean(0).abs().max() < 0.03
 
 
+def test_a_tenth_of_the_noisy_labels_is_wrong():
+    clean, noisy = (load(name, 1000, 10, 3, 0, preprocessing="none").train for name in ("stripe", "noisy_stripe"))
+    assert torch.equal(clean.x, noisy.x)
+    wrong = clean.y != noisy.y
+    assert wrong.sum() == 100 and wrong[:50].sum() == 5
+    assert (clean.x[:, 0] * (wrong.double() - 0.1)).mean().abs() < 0.03  # wherever the input is
+
+
 def test_the_teacher_is_one_balanced_odd_function():
     first, second = (load("teacher", 20_000, 10, 6, seed, preprocessing="none").train for seed in (0, 1))
     assert first.y.mean().abs() < 0.03

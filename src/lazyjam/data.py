@@ -49,7 +49,10 @@ class Data(NamedTuple):
 
 
 class Synthetic(NamedTuple):
-    """Inputs N(0, 1)^d, unlimited in number; `label` maps them (P, d) to booleans (P,), true for y = +1."""
+    """Inputs N(0, 1)^d, unlimited in number; `label` maps them (P, d) to booleans (P,), true for y = +1.
+
+    A label may depend on the place in the set as well.
+    """
 
     label: Callable[[np.ndarray], np.ndarray]
     least_d: int = 1
@@ -235,7 +238,7 @@ def _stripe(x: np.ndarray) -> np.ndarray:
 
 
 def _noisy_stripe(x: np.ndarray) -> np.ndarray:
-    """Every tenth label is wrong, whatever the input: on average a test error of a tenth is the best there is."""
+    """The stripe with every tenth label wrong, by its place in the set: no test error can be below a tenth."""
     return _stripe(x) ^ (np.arange(len(x)) % 10 == 9)
 
 

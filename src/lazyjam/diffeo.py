@@ -1,4 +1,4 @@
-"""Smooth deformations of images, and how much a net feels them (Sections 1.3, Eq. 9).
+"""Smooth deformations of images, and how much a net feels them (Section 1.3, Eq. 9).
 
 tau moves the pixel at s in [0, 1]^2 to s + xi(s). The fields xi are those of largest entropy at a given gradient:
 both components are sums of sin(i pi s_1) sin(j pi s_2) over i^2 + j^2 <= CUT^2, with normal coefficients of variance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -46,7 +47,7 @@ class Interactive:
         """HTML of a button with the words `ask`, which loads PLOTLY and draws. Until then the page stays light."""
         figure = self.figure.to_json().replace("</", r"<\/")
         page = Template(ON_DEMAND.read_text(encoding="utf-8"))
-        return page.substitute(name=self.name, ask=ask, figure=figure, script=PLOTLY)
+        return page.substitute(name=self.name, ask=escape(ask), figure=figure, script=PLOTLY)
 
 
 def neurons(x: np.ndarray, y: np.ndarray, story: xr.DataArray) -> Interactive:
