@@ -27,15 +27,15 @@ LAYERS = [
     {"observables"},
     {"training"},
     {"linearity", "kernel_pca"},
-    {"stripe", "watched"},
+    {"stripe", "watched", "landscape"},
     {"machines"},
     {"experiment"},
-    {"packings", "perceptron", "gaussian_fields", "fits", "claims", "audit", "random_features"},
+    {"packings", "perceptron", "gaussian_fields", "neighbours", "fits", "claims", "audit", "random_features"},
     {"ensembles", "compression"},
     {"jamming"},
     {"crossover"},
     {"plots", "chapters", "terminal"},
-    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe"},
+    {"plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe", "plots_paradoxes"},
     {"interactive"},
     {"parameters", "rehearsal"},
     {"filling"},
@@ -72,7 +72,8 @@ def test_imports_point_down(module):
 
 
 def test_only_plots_draws():
-    drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe"}
+    drawing = {"plots", "plots_packings", "plots_jamming", "plots_ensembles", "plots_lazy", "plots_stripe",
+               "plots_paradoxes"}  # fmt: skip
     assert users("matplotlib") | users("seaborn") <= drawing
 
 
