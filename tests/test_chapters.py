@@ -80,7 +80,8 @@ def test_computes_from_an_empty_cache(chapter, tmp_path, monkeypatch):
     papermill.execute_notebook(
         BOOK / f"{chapter}.ipynb", tmp_path / "out.ipynb", {**QUICK[chapter], **where}, cwd=BOOK, progress_bar=False
     )
-    assert len(Cache(tmp_path / "cache").keys()) >= 4
+    if "cache" in parameters(chapter):  # others are done in seconds
+        assert len(Cache(tmp_path / "cache").keys()) >= 4
     for suffix in ("svg", "png", "csv"):
         assert (tmp_path / "figures" / f"{chapter}.{suffix}").stat().st_size > 200
     if chapter == "fig04_phase_diagram":  # the phenomenon is there: cells that fit and cells that do not, both regimes

@@ -30,7 +30,8 @@ LAYERS = [
     {"stripe", "watched", "landscape"},
     {"machines"},
     {"experiment"},
-    {"packings", "perceptron", "gaussian_fields", "neighbours", "fits", "claims", "audit", "random_features"},
+    {"packings", "perceptron", "gaussian_fields", "neighbours", "architecture", "fits", "claims", "audit",
+     "random_features"},  # fmt: skip
     {"ensembles", "compression"},
     {"jamming"},
     {"crossover"},
