@@ -28,8 +28,7 @@ def network(ax: Axes, w: Mapping[str, np.ndarray]) -> Axes:
             width = 0.15 + 0.75 * min(abs(float(weight)), 2.5)
             ax.plot([layer, layer + 1], [-heights[layer][a], -heights[layer + 1][b]], lw=width, zorder=1, alpha=0.7,
                     color=LAZY if weight > 0 else FEATURE)  # fmt: skip
-        ax.text(layer + 0.5, -heights[layer + 1].max() - 1.1 if len(W) > 1 else -1.1, f"$W^{{({layer + 1})}}$",
-                ha="center", va="top", fontsize=10)  # fmt: skip
+        ax.text(layer + 0.5, -max(sizes) / 2 - 0.2, f"$W^{{({layer + 1})}}$", ha="center", va="top", fontsize=11)
     for layer, height in enumerate(heights):
         ax.plot(np.full(len(height), layer), -height, ls="", marker="o", ms=9, mfc="white", mec=JAMMED, zorder=2)
     top = max(sizes) / 2 + 0.3
@@ -37,7 +36,7 @@ def network(ax: Axes, w: Mapping[str, np.ndarray]) -> Axes:
         inside = f"layer {layer}, $h={n}$"
         name = f"$x$, $d={n}$" if layer == 0 else r"$\tilde f$" if layer == len(weights) else inside
         ax.text(layer, top, name, ha="center", fontsize=9)
-    ax.set(xlim=(-0.4, len(weights) + 0.4), ylim=(-top - 0.9, top + 0.5))
+    ax.set(xlim=(-0.4, len(weights) + 0.4), ylim=(-top - 0.5, top + 0.5))
     ax.set_axis_off()
     return ax
 
@@ -61,7 +60,7 @@ def variances(ax: Axes, values: xr.DataArray) -> Axes:
         ax.errorbar(values.h * 1.04 ** float(layer), mean, error.sel(layer=layer), color=colour, marker="o", ls="",
                     label=f"layer {layer}")  # fmt: skip
     ax.axhline(1, color="0.5", lw=1, ls=":")
-    ax.set(xlabel="width $h$", ylabel="mean square of pre-activations", ylim=(0.6, 1.4))
+    ax.set(xlabel="width $h$", ylabel="mean square of pre-activations", ylim=(0.9, 1.1))
     _log_widths(ax, values.h.values)
     ax.legend(ncols=2, fontsize=8)
     return ax
