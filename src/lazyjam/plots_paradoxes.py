@@ -119,7 +119,7 @@ def final_losses(ax: Axes, table: xr.Dataset, N: xr.DataArray) -> Axes:
         ax.plot(x[~stuck], np.full((~stuck).sum(), ZERO), ls="", marker="o", ms=3, color=LAZY)
         ax.text(float(N.sel(h=h)), ZERO * 4, f"{(~stuck).mean():.0%}", ha="center", fontsize=8, color=LAZY)
     ax.set(xscale="log", yscale="log", ylim=(ZERO / 3, 2), xlabel="parameters $N$", ylabel="loss at the end")
-    ticks = [1e-6, 1e-4, 1e-2, 1]
+    ticks = [1e-6, 1e-4, 1e-2, 1.0]
     ax.set_yticks([ZERO, *ticks], ["0", *(f"${power(t)}$" for t in ticks)])
     ax.minorticks_off()
     _plain_ticks(ax.xaxis, N.values)
