@@ -81,7 +81,7 @@ def landscapes(axis: np.ndarray, slices: dict[str, np.ndarray]) -> Interactive:
         height = np.log10(np.clip(loss, FLOOR, CEILING)).round(2)
         figure.add_trace(go.Surface(x=line, y=line, z=height.tolist(), colorscale="Viridis", showscale=False,
                                     hovertemplate="log loss %{z}<extra></extra>"), row=1, col=column)  # fmt: skip
-        for u, v, dash in (([0, 1], [0, 0], "dash"), ([0, 0.5, 1], [0, 1, 0], "solid")):
+        for u, v, dash in (([0.0, 1.0], [0.0, 0.0], "dash"), ([0.0, 0.5, 1.0], [0.0, 1.0, 0.0], "solid")):
             over, at = _over(axis, height, u, v)
             how = dict(mode="lines", line=dict(color=FEATURE, width=6, dash=dash), hoverinfo="skip", showlegend=False)
             figure.add_trace(go.Scatter3d(x=at[0].round(3).tolist(), y=at[1].round(3).tolist(),
