@@ -98,3 +98,15 @@ def test_the_script_is_loaded_on_demand_only(cells):
     assert "<script src" not in html and "http" not in html and html.count("</script>") == 1
     figure = json.loads(re.search(r"figure = (\{.*\});\n", html)[1])
     assert figure["data"][0]["text"][1][2].startswith("h = 64")
+
+
+def test_surfaces_to_turn():
+    axis = np.linspace(-0.5, 1.5, 41)
+    loss = np.full((41, 41), 1e-12)
+    loss[:, 20:] = 100.0
+    shown = interactive.landscapes(axis, {"h = 3": loss, "h = 12": loss.T})
+    one, straight, bend, two = shown.figure.data[:4]
+    assert np.array(one.z)[0, [0, 40]].tolist() == [-6, 1] and np.array(two.z)[[0, 40], 0].tolist() == [-6, 1]
+    assert [straight.x[0], straight.x[-1]] == [0, 1] and max(bend.y) == 1
+    assert straight.z[0] == -5.9 and straight.z[-1] == 1.1, "the paths lie on the surface"
+    assert len(shown._repr_mimebundle_()["text/html"]) < 60_000

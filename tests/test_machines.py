@@ -14,6 +14,7 @@ from lazyjam.machines import (
     intrinsic_dimension,
     kernel_agreement,
     machine_error,
+    neighbour_distance,
     ntk_machine_error,
     regression,
     root_machine_error,
@@ -94,3 +95,9 @@ def test_dimension_is_that_of_the_training_inputs():
     assert float(intrinsic_dimension(end)) == two_nn(end.data.train.x) == pytest.approx(3, rel=0.1)
     x = torch.cat([end.data.train.x, end.data.train.x[:5]])
     assert np.isfinite(two_nn(x)), "points that coincide are left out"
+
+
+def test_the_nearest_training_input():
+    end = train([DATA])
+    expected = cdist(end.data.test.x, end.data.train.x).min(1).mean()
+    assert neighbour_distance(end).tolist() == pytest.approx([expected], rel=1e-9)

@@ -101,3 +101,11 @@ def two_nn(x: Inputs) -> float:
 def intrinsic_dimension(trained: Trained) -> Tensor:
     """Of the training inputs, by `two_nn`."""
     return _same(trained, torch.tensor(two_nn(trained.data.train.x), dtype=torch.float64))
+
+
+@observable()
+def neighbour_distance(trained: Trained) -> Tensor:
+    """The mean distance from a test input to the nearest training input."""
+    x = trained.data.train.x
+    nearest = [torch.cdist(part, x).amin(1) for part in trained.data.test.x.split(AT_ONCE)]
+    return _same(trained, torch.cat(nearest).mean())
