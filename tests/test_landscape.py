@@ -1,10 +1,13 @@
 """The landscape between minima, against closed forms of a linear net and against automatic differentiation."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from lazyjam import Setup, landscape, train
 from lazyjam.hessian import hessian
+from lazyjam.kernels import linearise
 from lazyjam.landscape import POINTS, along, bent, curvature, flat_directions, loss_at, loss_between, loss_in_plane
 from lazyjam.losses import LOSSES
 from lazyjam.networks import from_function
@@ -83,6 +86,23 @@ def test_the_plane_holds_the_three_points():
     assert plane[at[0.0], at[0.0]] < 1e-12 and plane[at[0.0], at[1.0]] < 1e-12
     assert float(plane[at[0.0], at[0.5]]) == pytest.approx(float(straight[POINTS // 2]), rel=1e-6)
     assert float(plane[at[1.0], at[0.5]]) == pytest.approx(float(bend[POINTS // 2]), rel=1e-4, abs=1e-12)
+
+
+def test_around_the_minimum_of_a_linear_net_is_a_paraboloid():
+    """A net to first order in its weights: the loss is quadratic along every line, by second differences."""
+    trained = train([Setup(**SMALL, P=20, h=3, loss="squared", t_max=1e4)])
+    linear_net = linearise(trained.network, trained.w)
+    again = dataclasses.replace(trained, network=linear_net)
+    around = landscape.loss_around(again)[0].double()
+    axis = landscape.disc_axis()
+    middle = len(axis) // 2
+    assert float(around[middle, middle]) == pytest.approx(float(trained.delta.square().mean() / 2), rel=1e-5)
+    for line in (around[middle], around[:, middle], around.diagonal()):
+        bends = torch.diff(line, n=2)
+        assert float(bends.std() / bends.mean()) < 1e-2 and float(bends.mean()) > 0
+    u, v = torch.meshgrid(axis, axis, indexing="xy")
+    on_rim = (u**2 + v**2 - 1).abs() < 0.02
+    assert float(around[on_rim].mean() - around[middle, middle]) == pytest.approx(landscape.RISE, rel=0.1)
 
 
 def test_paths_join_minima():

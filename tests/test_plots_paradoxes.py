@@ -85,7 +85,8 @@ def test_errors_by_kind_of_labels(ax):
 def test_a_slice_and_its_paths(ax):
     axis = np.linspace(-0.5, 1.5, 5)
     loss = np.broadcast_to(10.0 ** np.arange(-7, 3, 2), (5, 5))
-    plots_paradoxes.plane(ax, axis, loss)
+    plots_paradoxes.slice_of_landscape(ax, axis, loss)
+    plots_paradoxes.paths(ax)
     straight, bend, ends = ax.lines
     assert straight.get_xydata().tolist() == [[0, 0], [1, 0]] and bend.get_xydata()[1].tolist() == [0.5, 1]
     assert ax.collections[0].get_clim() == (-6, 2)

@@ -151,36 +151,23 @@ def _says(cell: pd.Series) -> str:
             f"{kernel}<br>unsatisfied: {cell.unsatisfied:.1%} of the images")  # fmt: skip
 
 
-def landscapes(axis: np.ndarray, slices: dict[str, np.ndarray]) -> Interactive:
-    """Slices of a landscape, `landscape.loss_in_plane`, side by side, as surfaces to turn: log10 of the loss over u, v.
+def landscapes(slices: dict[str, tuple[np.ndarray, np.ndarray]]) -> Interactive:
+    """Slices of a landscape side by side, as surfaces to turn: log10 of the loss over u and v.
 
-    What is below FLOOR is drawn there. The lines are the straight path between the two ends, and that with a bend.
+    slices: by title, the axis of both (n,) and the loss (n, n). What is below FLOOR is drawn there.
     """
     from plotly import graph_objects as go
     from plotly.subplots import make_subplots
 
     titles = dict(specs=[[{"type": "scene"}] * len(slices)], subplot_titles=list(slices), horizontal_spacing=0.02)
     figure = make_subplots(1, len(slices), **titles)
-    line = axis.round(3).tolist()
-    for column, loss in enumerate(slices.values(), 1):
-        height = np.log10(np.clip(loss, FLOOR, CEILING)).round(2)
-        figure.add_trace(go.Surface(x=line, y=line, z=height.tolist(), colorscale="Viridis", showscale=False,
-                                    hovertemplate="log loss %{z}<extra></extra>"), row=1, col=column)  # fmt: skip
-        for u, v, dash in (([0.0, 1.0], [0.0, 0.0], "dash"), ([0.0, 0.5, 1.0], [0.0, 1.0, 0.0], "solid")):
-            over, at = _over(axis, height, u, v)
-            how = dict(mode="lines", line=dict(color=FEATURE, width=6, dash=dash), hoverinfo="skip", showlegend=False)
-            figure.add_trace(go.Scatter3d(x=at[0].round(3).tolist(), y=at[1].round(3).tolist(),
-                                          z=(over + 0.1).round(2).tolist(), **how), row=1, col=column)  # fmt: skip
-    z = dict(title="log loss", range=[np.log10(FLOOR) - 0.2, np.log10(CEILING) + 0.2])
-    camera = dict(eye=dict(x=0.9, y=-1.7, z=1.1))
+    ends = [float(np.log10(end)) for end in (FLOOR, CEILING)]
+    for column, (axis, loss) in enumerate(slices.values(), 1):
+        line, height = axis.round(3).tolist(), np.log10(np.clip(loss, FLOOR, CEILING)).round(2).tolist()
+        look = dict(colorscale="Viridis", showscale=False, cmin=ends[0], cmax=ends[1])
+        surface = go.Surface(x=line, y=line, z=height, hovertemplate="log loss %{z}<extra></extra>", **look)
+        figure.add_trace(surface, row=1, col=column)
+    z, camera = dict(title="log loss", range=[ends[0] - 0.2, ends[1] + 0.2]), dict(eye=dict(x=0.9, y=-1.7, z=1.1))
     figure.update_scenes(xaxis_title="u", yaxis_title="v", zaxis=z, camera=camera, aspectratio=dict(x=1, y=1, z=0.7))
-    figure.update_layout(template="plotly_white", height=460, margin=dict(l=0, r=0, t=30, b=0))
+    figure.update_layout(template="plotly_white", height=400, margin=dict(l=0, r=0, t=30, b=0))
     return Interactive(figure, "landscapes")
-
-
-def _over(axis: np.ndarray, height: np.ndarray, u: list[float], v: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """The height of the nearest point of the grid along a path with corners (u, v), and the path, (2, points)."""
-    t = np.linspace(0, len(u) - 1, 61)
-    at = np.stack([np.interp(t, range(len(u)), one) for one in (u, v)])
-    i, j = (np.abs(axis[:, None] - one).argmin(0) for one in at)
-    return height[j, i], at

@@ -29,6 +29,7 @@ POINTS = 401  # of a path, on which its loss is looked at
 SIDE = 41  # points along a side of a slice
 MARGIN = 0.5  # by so much a slice reaches beyond the three points
 AT_ONCE = 64  # weights whose losses are computed at once
+RISE, RIM = 0.5, 32  # of the loss on the rim of a disc, and points of it
 FLAT = 1e-6  # an eigenvalue below this share of the largest leads nowhere
 
 
@@ -90,15 +91,19 @@ def _asked_of(setup: Setup) -> None:
         raise ValueError(f"paths join minima that a descent found, without a ceiling or a decay, got {way}.")
 
 
-def _corners(trained: Trained, run: int) -> tuple[Problem, Flat]:
-    """The landscape of a run, and in it its end, the bend, and the end of the other net, (3, N)."""
-    setup, (x, y) = trained.setups[run], trained.data.train
+def _landscape(trained: Trained, run: int) -> tuple[Problem, Flat]:
+    """The landscape of a run, and its end (1, N)."""
+    (x, y), loss = trained.data.train, LOSSES[trained.setup.loss]
     w0, w = ({name: value[run : run + 1] for name, value in one.items()} for one in (trained.w0, trained.w))
     network, alpha = trained.network, trained.alpha[run : run + 1]
-    problem = Problem(network, w0, x, y, LOSSES[setup.loss], alpha, network.apply(w0, x))
-    drawn = network.init(torch.Generator().manual_seed(setup.seed + OTHER))
-    other = {name: value.to(alpha.device) for name, value in stack([drawn]).items()}
-    a, b = flatten(w), minimum(problem, flatten(other), int(setup.t_max)).w
+    return Problem(network, w0, x, y, loss, alpha, network.apply(w0, x)), flatten(w)
+
+
+def _corners(trained: Trained, run: int) -> tuple[Problem, Flat]:
+    """The landscape of a run, and in it its end, the bend, and the end of the other net, (3, N)."""
+    setup, (problem, a) = trained.setups[run], _landscape(trained, run)
+    drawn = trained.network.init(torch.Generator().manual_seed(setup.seed + OTHER))
+    b = minimum(problem, flatten(stack([drawn])).to(a.device), int(setup.t_max)).w
     return problem, torch.cat([a, bent(problem, a, b), b])
 
 
@@ -130,6 +135,34 @@ def loss_in_plane(trained: Trained) -> Tensor:
         problem, (a, bend, b) = _corners(trained, run)
         planes.append(loss_at(problem, a + u * (b - a) + v * (bend - (a + b) / 2)).reshape(SIDE, SIDE))
     return torch.stack(planes).float()
+
+
+def disc_axis() -> Tensor:
+    """The coordinates u, and v, of `loss_around`, (SIDE,)."""
+    return torch.linspace(-1, 1, SIDE, dtype=torch.float64)
+
+
+@observable(dims={"y": SIDE, "x": SIDE})
+def loss_around(trained: Trained) -> Tensor:
+    """The loss around the end of a run, at w + r (u e_1 + v e_2), over v and u, in single precision.
+
+    e_1, e_2: random directions at right angles, drawn with the seed of the run. r is such that the loss is RISE higher
+    on average over the circle u^2 + v^2 = 1: a steep valley is seen from as near as it takes.
+    """
+    line, slices = disc_axis().to(trained.alpha.device), []
+    v, u = (grid.reshape(-1, 1) for grid in torch.meshgrid(line, line, indexing="ij"))
+    angle = torch.arange(RIM, dtype=line.dtype, device=line.device)[:, None] * (2 * math.pi / RIM)
+    for run, setup in enumerate(trained.setups):
+        problem, w = _landscape(trained, run)
+        drawn = torch.randn(w.shape[1], 2, generator=torch.Generator().manual_seed(setup.seed), dtype=w.dtype)
+        one, two = torch.linalg.qr(drawn).Q.T.to(w.device)
+        rim, low, high = angle.cos() * one + angle.sin() * two, 1e-9, 1e9
+        target = float(loss_at(problem, w)) + RISE
+        for _ in range(60):
+            r = math.sqrt(low * high)
+            low, high = (low, r) if float(loss_at(problem, w + r * rim).mean()) > target else (r, high)
+        slices.append(loss_at(problem, w + r * (u * one + v * two)).reshape(SIDE, SIDE))
+    return torch.stack(slices).float()
 
 
 def curvature(trained: Trained, run: int) -> Tensor:

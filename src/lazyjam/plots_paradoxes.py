@@ -95,13 +95,15 @@ def curse(ax: Axes, torus: xr.DataArray, images: Mapping[str, tuple[xr.DataArray
         ax.text(*end, f"$d={d}$", color=EXPECTED, va="center", fontsize=9)
     for label, (values, colour, line) in images.items():
         mean = values.mean("seed")
-        ax.plot(mean.P, mean / mean[0], color=colour, ls=line, marker="o", label=label)
+        face = colour if line == "-" else "white"
+        ax.plot(mean.P, mean / mean[0], color=colour, ls=line, marker="o", mfc=face, label=label)
     ax.plot([], [], color="0.6", lw=1.2, label="distance, random points in $d$ dimensions")
     ax.set(xscale="log", yscale="log", xlabel="points $P$", ylabel=f"relative to $P = {first:g}$", ylim=(0.02, 1.6))
     ax.set_xlim(first / 1.15, float(torus.P[-1]) * 1.9)
+    ax.minorticks_off()
     _plain_ticks(ax.xaxis, torus.P.values)
     _plain_ticks(ax.yaxis, [0.03, 0.1, 0.3, 1])
-    ax.legend(loc="lower left", fontsize=8)
+    ax.legend(loc="lower left", fontsize=8, handlelength=2.8)
     return ax
 
 
@@ -140,7 +142,7 @@ def beyond_the_fit(ax: Axes, table: xr.Dataset, ensembles: xr.Dataset, h_star: x
     ax.axvspan(float(h_star.min()), float(h_star.max()), color="0.9", lw=0)
     left, top = float(h_star.max()), ax.get_ylim()[1]
     arrow = dict(arrowstyle="->", color=EXPECTED, connectionstyle="arc3,rad=0.15", lw=1.4)
-    ax.annotate("", (left * 4.5, top), (left * 1.15, 0.62 * top), arrowprops=arrow)
+    ax.annotate("", (left * 3, top), (left * 1.1, 0.64 * top), arrowprops=arrow)
     _expect(ax, 0.97, 0.9, "expected: up from here", ha="right")
     _log_widths(ax, table.h.values)
     ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
@@ -169,20 +171,25 @@ def fitted_labels(ax: Axes, tables: Mapping[str, xr.Dataset], P: int) -> Axes:
     return ax
 
 
-def plane(ax: Axes, axis: np.ndarray, loss: np.ndarray) -> Axes:
-    """A slice of the landscape, `landscape.loss_in_plane`: colours and contours of log10 of the loss, and both paths.
-
-    A loss below 1e-6 is drawn white: the set of solutions.
-    """
+def slice_of_landscape(ax: Axes, axis: np.ndarray, loss: np.ndarray) -> Axes:
+    """Colours and contours of log10 of the loss over u and v; a loss below 1e-6 is left white: the solutions."""
     levels = np.arange(-6, 2.01, 0.5)
     height = np.log10(np.clip(loss, 1e-9, 99))
     filled = ax.contourf(axis, axis, height, levels, cmap=LANDSCAPE, extend="max")
-    ax.contour(axis, axis, height, levels[::2], colors="white", linewidths=0.4)
+    ax.contour(axis, axis, height, levels[::2], colors="white", linewidths=0.4, linestyles="solid")
+    ax.set(xlabel="$u$", ylabel="$v$", aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    ax.set(xlim=axis[[0, -1]], ylim=axis[[0, -1]])
+    ax.figure.colorbar(filled, ax=ax, ticks=[-6, -4, -2, 0, 2], label=r"$\log_{10}$ of the loss", shrink=0.8)
+    return ax
+
+
+def paths(ax: Axes) -> Axes:
+    """The two paths in the plane of `landscape.loss_in_plane`."""
     ax.plot([0, 1], [0, 0], color=FEATURE, ls="--", label="straight")
     ax.plot([0, 0.5, 1], [0, 1, 0], color=FEATURE, label="with a bend")
     ax.plot([0, 1], [0, 0], ls="", marker="o", ms=6, color=FEATURE, mec="white")
-    ax.set(xlabel="$u$", ylabel="$v$", aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-    ax.figure.colorbar(filled, ax=ax, ticks=[-6, -4, -2, 0, 2], label=r"$\log_{10}$ of the loss", shrink=0.8)
+    ax.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    ax.legend(loc="lower center", ncols=2, fontsize=8, labelcolor="white")
     return ax
 
 
