@@ -32,7 +32,7 @@ LAYERS = [
     {"machines"},
     {"experiment"},
     {"packings", "perceptron", "gaussian_fields", "fits", "claims", "audit", "random_features"},
-    {"ensembles", "compression", "diagnose"},
+    {"ensembles", "compression", "diagnosis"},
     {"jamming"},
     {"crossover", "keeping"},
     {"plots", "chapters", "terminal"},
