@@ -47,13 +47,15 @@ def test_errors_of_nets_and_of_their_ensembles(ax):
     assert 100 < shade.get_x() + shade.get_width() < 1000, "the nets that do not fit are shaded"
 
 
-@pytest.mark.parametrize(("missed", "first", "last"), [((), None, None), ((110,), None, None), ((100, 120), 100, 110),
-                                                       ((100, 110), 110, 120), ((100, 110, 120), 120, 1000)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("missed", "first", "last"),
+    [((), 0, 0), ((110,), 0, 0), ((100, 120), 100, 110), ((100, 110), 110, 120), ((100, 110, 120), 120, 999)],
+)
 def test_shaded_up_to_the_first_size_that_fits(ax, missed, first, last):
     nets = {f"{N}": replace(NARROW if N in missed else FITS, N=N) for N in (120, 100, 110)}
     plots_diagnose.errors(ax, nets)
     edges = [shade.get_x() + shade.get_width() for shade in ax.patches]
-    assert len(edges) == (first is not None) and all(first < edge < last for edge in edges)
+    assert len(edges) == (first > 0) and all(first < edge < last for edge in edges)
 
 
 def test_a_row_for_every_net():

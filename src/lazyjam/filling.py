@@ -85,7 +85,8 @@ def _filling(
     fit_time, put, measured, alike = jamming.fit_time, Cache.put, keeping.measured, []
 
     def keep(cache: Cache, key: str, record: Record) -> None:
-        if record.meta and not (filled.left | filled.others).intersection(record.meta.get("ensemble", ())):  # of runs that are real
+        unreal = (filled.left | filled.others).intersection(record.meta.get("ensemble", ()))
+        if record.meta and not unreal:  # what is pretended has no meta
             put(cache, key, record)
 
     def for_all(*args: Any, **how: Any) -> Any:
