@@ -169,6 +169,8 @@ def test_a_dry_run_trains_no_nets_to_be_diagnosed(project):
     ask += "found = [kept(Cache(cache), lambda: None, h=one) for one in h]\nprint(found[0].regime, found[0])"
     write(project / "book/tiny.ipynb", PARAMETERS, ask)
     assert lazyjam("run", "tiny", "--dry-run").stdout.startswith("2 diagnoses are missing")
+    keep(project, h=[4], seed=[0])
+    assert "tiny lacks 2 runs" in lazyjam("cache", "pack", "more", "--chapter", "tiny", code=2).stderr
 
 
 def test_a_dry_run_names_a_cell_that_fails_by_itself(project):

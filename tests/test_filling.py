@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from test_cli import a_book, lazyjam, write
 
 from lazyjam import Cache, N_delta, Setup, sweep
+from lazyjam.chapters import chapter
 from lazyjam.experiment import missing
+from lazyjam.filling import ChapterError, fill
 from lazyjam.observables import observable
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +41,15 @@ PACKINGS = '''\
 from lazyjam import Cache
 from lazyjam.compression import compress
 packings = compress(10, aspect=[1.0], excess=[0.0], seed=range(seeds), cache=Cache(cache))
+'''
+DIAGNOSES = '''\
+import numpy as np
+from lazyjam import Cache
+from lazyjam.diagnosis import Diagnosis
+from lazyjam.keeping import kept
+zeros = {name: np.zeros(2) for name in ("kernel_change", "N_delta", "test_error", "gain", "fluctuation")}
+found = [kept(Cache(cache), lambda: Diagnosis(N=seeds, P=9, margin=1.0, ensemble_error=0.0, **zeros), h=one)
+         for one in h]
 '''
 WIDEST, ALL = 2 * 3, 2 * 3 * 4  # runs that tell the times to fit; all runs
 
@@ -96,6 +108,34 @@ def test_packings_too(project):
     for part in (1, 2):
         lazyjam("sweep", "tiny", "--shard", f"{part}/2")
     assert len(Cache("data_cache").keys()) == 4 and "0 runs are missing" in lazyjam("run", "tiny", "--dry-run").stdout
+
+
+def test_diagnoses_too(project):
+    write(project / "book/tiny.ipynb", PARAMETERS, DIAGNOSES)
+    assert lazyjam("sweep", "tiny", "--budget", "0").stdout.startswith("0 runs computed, 3 left for want of time")
+    assert Cache("data_cache").keys() == [], "what is pretended is not kept"
+    said = "".join(lazyjam("sweep", "tiny", "--shard", f"{part}/2", "-p", "cache", f"../part{part}").stdout
+                   for part in (1, 2))  # fmt: skip
+    parts = [{*Cache(f"part{part}").keys()} for part in (1, 2)]
+    assert len(parts[0] | parts[1]) == 3 and not parts[0] & parts[1]
+    assert f"{len(parts[0])} runs computed, 0 left for want of time, {len(parts[1])} left to other machines" in said
+    assert lazyjam("sweep", "tiny").stdout.startswith("3 runs computed, 0 left")
+    assert "0 runs are missing" in lazyjam("run", "tiny", "--dry-run").stdout
+    assert "3 diagnoses are not audited" in lazyjam("cache", "audit", code=1).stdout
+
+
+def test_a_diagnosis_that_fails_is_told_whatever_is_left_to_others(project):
+    ask = "from lazyjam import Cache\nfrom lazyjam.keeping import kept\n"
+    write(project / "book/tiny.ipynb", PARAMETERS, ask + "[kept(Cache(cache), lambda: 1 / 0, n=n) for n in range(12)]")
+    result = lazyjam("sweep", "tiny", "--shard", "1/2", code=1)
+    assert "ZeroDivisionError" in result.stderr
+
+
+def test_a_diagnosis_is_computed_here(project):
+    write(project / "book/tiny.ipynb", PARAMETERS, DIAGNOSES)
+    one = chapter(project, "tiny")
+    with ThreadPoolExecutor() as pool, pytest.raises(ChapterError, match="leave out --executor and --device"):
+        fill(one, {}, executor=pool)
 
 
 FAILING = '''\

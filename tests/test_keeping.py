@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lazyjam import Cache
-from lazyjam.diagnose import Diagnosis
+from lazyjam.diagnosis import Diagnosis
 from lazyjam.keeping import kept, pretended
 
 ONE = Diagnosis(

@@ -33,11 +33,36 @@ def cnn() -> nn.Module:
     return net.eval()
 
 
-@pytest.mark.parametrize("net", [nn.Linear(4, 1).double(), WithAScale(), cnn()])
+class Squeezed(nn.Module):
+    """One number for a pattern, without an axis where the pattern is alone."""
+
+    def __init__(self, K=1):
+        super().__init__()
+        self.one = nn.Linear(4, K).double()
+
+    def forward(self, x):
+        return torch.tanh(self.one(x)).squeeze()
+
+
+@pytest.mark.parametrize("net", [nn.Linear(4, 1).double(), WithAScale(), cnn(), Squeezed(), Squeezed(3)])
 def test_the_kernel_is_that_of_all_gradients(net):
     torch.manual_seed(0)
     x = torch.randn(5, 4, dtype=torch.float64)
     assert torch.allclose(tangent_kernel(net, x)[0], by_hand(net, x), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("K", [1, 3])
+def test_a_net_that_squeezes_its_outputs(K):
+    net, x = Squeezed(K), torch.randn(1001, 4, dtype=torch.float64)
+    f = outputs(net, x)
+    assert f.shape == (1001, K) and torch.equal(outputs(net, x[-1:]), f[-1:])
+    assert torch.allclose(tangent_kernel(net, x[:1])[0], by_hand(net, x[:1]))
+
+
+def test_inputs_are_taken_in_the_precision_of_the_net():
+    net, x = nn.Linear(2, 1), torch.randn(5, 2)
+    assert torch.equal(outputs(net, x.double()), outputs(net, x))
+    assert torch.equal(tangent_kernel(net, x.double()), tangent_kernel(net, x))
 
 
 def test_many_patterns_are_evaluated_in_parts():

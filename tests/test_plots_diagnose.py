@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lazyjam import plots, plots_diagnose
-from lazyjam.diagnose import Diagnosis
+from lazyjam.diagnosis import Diagnosis
 from lazyjam.plots import FEATURE, JAMMED, LAZY
 
 FITS = Diagnosis(
@@ -40,11 +40,22 @@ def test_every_net_is_a_point_in_the_colour_of_its_regime(ax):
 def test_errors_of_nets_and_of_their_ensembles(ax):
     plots_diagnose.errors(ax, NETS)
     one, many = (bars.lines[0] for bars in ax.containers)
-    assert one.get_xdata().tolist() == [1000, 100, 2000] and one.get_ydata() == pytest.approx([0.06] * 3)
+    assert one.get_xdata().tolist() == [100, 1000, 2000] and one.get_ydata() == pytest.approx([0.06] * 3)
     assert many.get_ydata() == pytest.approx([0.04] * 3) and many.get_linestyle() == "--"
     assert [segment[:, 1].tolist() for segment in ax.containers[1].lines[2][0].get_segments()][0] == [0.03, 0.05]
     (shade,) = ax.patches
     assert 100 < shade.get_x() + shade.get_width() < 1000, "the nets that do not fit are shaded"
+
+
+@pytest.mark.parametrize(
+    ("missed", "first", "last"),
+    [((), 0, 0), ((110,), 0, 0), ((100, 120), 100, 110), ((100, 110), 110, 120), ((100, 110, 120), 120, 999)],
+)
+def test_shaded_up_to_the_first_size_that_fits(ax, missed, first, last):
+    nets = {f"{N}": replace(NARROW if N in missed else FITS, N=N) for N in (120, 100, 110)}
+    plots_diagnose.errors(ax, nets)
+    edges = [shade.get_x() + shade.get_width() for shade in ax.patches]
+    assert len(edges) == (first > 0) and all(first < edge < last for edge in edges)
 
 
 def test_a_row_for_every_net():

@@ -33,7 +33,7 @@ LAYERS = [
     {"experiment"},
     {"packings", "perceptron", "gaussian_fields", "neighbours", "architecture", "fits", "claims", "audit"}
     | {"random_features"},
-    {"ensembles", "compression", "diagnose"},
+    {"ensembles", "compression", "diagnosis"},
     {"jamming"},
     {"crossover", "keeping"},
     {"plots", "chapters", "terminal"},

@@ -11,7 +11,7 @@ from .claims import check as check
 from .crossover import crossover as crossover
 from .crossover import kernel_ratio as kernel_ratio
 from .data import load as load
-from .diagnose import diagnose as diagnose
+from .diagnosis import diagnose as diagnose
 from .ensembles import ensemble as ensemble
 from .ensembles import jackknife as jackknife
 from .experiment import census as census

@@ -94,9 +94,10 @@ def audit(
     counts = Counter(outcome.verdict for outcome in outcomes)
     said = ", ".join(f"{verdict}: {count}" for verdict, count in counts.items())
     typer.echo(said or "there is no run to compare", err=as_json)
-    packings = sum("packing" in record.meta for key in cache.keys() if (record := cache.get(key)))
-    if packings:
-        typer.echo(f"{packings} packings are not audited", err=as_json)
+    records = [record for key in cache.keys() if (record := cache.get(key))]
+    for kind, name in (("packing", "packings"), ("diagnosis", "diagnoses")):
+        if many := sum(kind in record.meta for record in records):
+            typer.echo(f"{many} {name} are not audited", err=as_json)
     raise typer.Exit(0 if counts[auditing.AGREES] and not counts[auditing.DISAGREES] else 1)
 
 
@@ -118,7 +119,7 @@ def _keys_of(one: Chapter) -> set[str]:
 
     found = rehearse(one, {})
     if not found.complete:
-        lacks = len(found.sure) + found.packings
+        lacks = len(found.sure) + found.packings + found.diagnoses
         raise ValueError(f"{one.name} lacks {lacks} runs or more: use `lazyjam run {one.name}` first.")
     return set(found.keys)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from . import compression, experiment, jamming
+from . import compression, experiment, jamming, keeping
 from .cache import Cache, Record
 from .chapters import Chapter
 from .rehearsal import ChapterError, failures, pretended, replacing
@@ -43,7 +43,7 @@ class Share:
 class Filled:
     """What was done. left: runs for which there was no time. others: runs that other machines compute.
 
-    broken: the error that a run or a packing ended with, if one did.
+    broken: the error that a run, a packing or a diagnosis ended with, if one did.
     """
 
     computed: set[str] = field(default_factory=set)
@@ -82,10 +82,11 @@ def _filling(
     filled: Filled, executor: Executor | None, device: str, deadline: float, share: Share | None
 ) -> Iterator[None]:
     """While it lasts, `sweep` computes in time what is in the share, and pretends the rest."""
-    fit_time, put, alike = jamming.fit_time, Cache.put, []
+    fit_time, put, measured, alike = jamming.fit_time, Cache.put, keeping.measured, []
 
     def keep(cache: Cache, key: str, record: Record) -> None:
-        if not (filled.left | filled.others).intersection(record.meta.get("ensemble", ())):  # of runs that are real
+        unreal = (filled.left | filled.others).intersection(record.meta.get("ensemble", ()))
+        if record.meta and not unreal:  # what is pretended has no meta
             put(cache, key, record)
 
     def for_all(*args: Any, **how: Any) -> Any:
@@ -117,7 +118,22 @@ def _filling(
         note(keys, set(mine), done)
         yield {item: compression.pretended(item) for item in keys if item not in done}
 
-    def sound(results: Iterator[dict[Any, Record]]) -> Iterator[dict[Any, Record]]:
+    def diagnose(measure: Callable[[], Any], depends: dict[str, Any]) -> Record:
+        """In place of keeping.measured."""
+        address = keeping.address(depends)
+        mine = {address} if share is None or address in share else set()
+        done = mine if time.time() < deadline else set()
+        record = next(sound(here(measure, depends))) if done else keeping.pretended()
+        note({address: address}, mine, done)
+        return record
+
+    def here(measure: Callable[[], Any], depends: dict[str, Any]) -> Iterator[Record]:
+        if executor is not None or device != "cpu":
+            raise ValueError("the nets of a diagnosis are trained by code of the chapter, in this process and on its "
+                             "CPU: leave out --executor and --device.")  # fmt: skip
+        yield measured(measure, depends)
+
+    def sound(results: Iterator[Any]) -> Iterator[Any]:
         try:
             yield from results
         except Exception as error:
@@ -130,6 +146,6 @@ def _filling(
         filled.others |= {keys[one] for one in keys.keys() - mine}
 
     with replacing((experiment, "_run", run), (jamming, "fit_time", for_all), (Cache, "put", keep),
-                   (compression, "spread", pack),
+                   (compression, "spread", pack), (keeping, "measured", diagnose),
                    (experiment, "tqdm", partial(experiment.tqdm, delay=SILENT))):
         yield

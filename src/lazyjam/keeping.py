@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .cache import Cache, Record, key
-from .diagnose import Diagnosis
+from .diagnosis import Diagnosis
 
 VERSION = 1  # of what a record holds: raise it when a number of a Diagnosis changes its meaning
 
@@ -22,12 +22,16 @@ def kept(cache: Cache, measure: Callable[[], Diagnosis], **depends: Any) -> Diag
     depends: all that the numbers depend on, as what JSON knows: widths, seeds, the data set, and a name of the code
     that trains. The code itself is not looked at, so whoever edits it gives it another name.
     """
-    address = key({"diagnosis": VERSION, **depends})
-    record = cache.get(address)
+    record = cache.get(address(depends))
     if record is None:
         cache.check_writable()
-        cache.put(address, record := measured(measure, depends))
+        cache.put(address(depends), record := measured(measure, depends))
     return Diagnosis(**{name: column if column.ndim else column.item() for name, column in record.columns.items()})
+
+
+def address(depends: dict[str, Any]) -> str:
+    """The key of a diagnosis in the cache."""
+    return key({"diagnosis": VERSION, **depends})
 
 
 def measured(measure: Callable[[], Diagnosis], depends: dict[str, Any]) -> Record:
@@ -40,7 +44,7 @@ def measured(measure: Callable[[], Diagnosis], depends: dict[str, Any]) -> Recor
 
 
 def pretended() -> Record:
-    """A record of zeros, as of two nets."""
+    """A record of zeros, as of two nets, whose `meta` is empty."""
     shapes = dict.fromkeys(("kernel_change", "N_delta", "test_error", "gain", "fluctuation"), 2)
     kinds = {"N": int, "P": int}
     return Record({}, {one.name: np.zeros(shapes.get(one.name, ()), kinds.get(one.name)) for one in fields(Diagnosis)})

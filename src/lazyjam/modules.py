@@ -1,6 +1,8 @@
 """Any `torch.nn.Module` seen as this book sees a network: its outputs, its margins, its tangent kernel."""
 
 import copy
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +20,13 @@ def outputs(net: nn.Module, x: Tensor) -> Tensor:
 
     Raises ValueError for any other shape, and for numbers that are none.
     """
-    device = next(net.parameters()).device
+    x = _placed(net, x)
+    parts = x.tensor_split(math.ceil(len(x) / BATCH))  # none of a single pattern, whose axis some nets squeeze
     with torch.no_grad():
-        f = torch.cat([net(part.to(device)) for part in x.split(BATCH)])
+        found = [net(part) for part in parts]
+    if not isinstance(found[0], Tensor):
+        raise ValueError(f"a net returns a tensor, got a {type(found[0]).__name__}: wrap it in a module that does.")
+    f = torch.cat(found) if len(x) > 1 else found[0].reshape(1, -1)
     if f.shape not in ((len(x),), (len(x), *f.shape[1:2])):
         raise ValueError(f"a net returns one number or one score per class for each pattern, (P,) or (P, K), "
                          f"got the shape {tuple(f.shape)} for {len(x)} patterns.")  # fmt: skip
@@ -31,7 +37,7 @@ def outputs(net: nn.Module, x: Tensor) -> Tensor:
 
 def tangent_kernel(net: nn.Module, x: Tensor) -> Gram:
     """The Gram matrix of the tangent kernel between all outputs of a module on patterns x (P, ...): (1, P K, P K)."""
-    K, x = outputs(net, x[:1]).shape[1], x.to(next(net.parameters()).device)
+    K, x = outputs(net, x[:2]).shape[1], _placed(net, x)
     trained = {name: value.detach() for name, value in net.named_parameters() if value.requires_grad}
 
     def apply(w: Params, numbers: Tensor) -> Tensor:
@@ -43,6 +49,12 @@ def tangent_kernel(net: nn.Module, x: Tensor) -> Gram:
     numbers = torch.arange(len(x) * K, device=x.device, dtype=torch.float32)
     w = {name: value.reshape(1, -1) for name, value in trained.items()}  # of one run
     return ntk(from_function(dict, apply), w, numbers[:, None])
+
+
+def _placed(net: nn.Module, x: Tensor) -> Tensor:
+    """Where the net is, and in its precision."""
+    w = next(net.parameters())
+    return x.to(w.device, w.dtype) if x.is_floating_point() else x.to(w.device)
 
 
 def margins(f: Tensor, y: Tensor) -> Tensor:
@@ -67,6 +79,13 @@ def check_labels(y: Tensor, K: int) -> None:
 def _some(y: Tensor) -> str:
     values = [f"{value:g}" for value in y.unique().tolist()]
     return ", ".join(values[:4]) + (", ..." if len(values) > 4 else "")
+
+
+def checked_pair(pair: Any) -> tuple[nn.Module, nn.Module]:
+    """The pair itself. Raises ValueError for what is not two modules."""
+    if not (isinstance(pair, tuple | list) and [isinstance(net, nn.Module) for net in pair] == [True, True]):
+        raise ValueError(f"nets are pairs (net at the start, trained net), got a {type(pair).__name__} in their place.")
+    return pair[0], pair[1]
 
 
 def copies(start: nn.Module, end: nn.Module, x: Tensor) -> tuple[nn.Module, nn.Module]:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, PercentFormatter
 
-from .diagnose import Diagnosis
+from .diagnosis import Diagnosis
 from .plots import CUTS, FEATURE, JAMMED, LAZY
 
 STYLES = {"jammed": (JAMMED, "X"), "unfinished": ("#6E6E6E", "P"), "lazy": (LAZY, "o"), "feature": (FEATURE, "s"),
@@ -55,20 +55,23 @@ def in_the_map(ax: Axes, nets: Mapping[str, Diagnosis]) -> Axes:
 def errors(ax: Axes, nets: Mapping[str, Diagnosis]) -> Axes:
     """Test error against the number of parameters: the mean of single nets, and their ensemble, with what it gains.
 
-    Error bars of the ensemble are those of the gain. The widths that do not fit are shaded.
+    Error bars of the ensemble are those of the gain. Shaded are the sizes below the first that fits.
     """
-    N = np.array([one.N for one in nets.values()])
-    single = np.array([one.test_error.mean() for one in nets.values()])
-    spread = np.array([one.test_error.std(ddof=1) / len(one.test_error) ** 0.5 for one in nets.values()])
-    many, gain = np.array([(one.ensemble_error, one.gain[1]) for one in nets.values()]).T
+    by_size = sorted(nets.values(), key=lambda one: one.N)
+    N = np.array([one.N for one in by_size])
+    single = np.array([one.test_error.mean() for one in by_size])
+    spread = np.array([one.test_error.std(ddof=1) / len(one.test_error) ** 0.5 for one in by_size])
+    many, gain = np.array([(one.ensemble_error, one.gain[1]) for one in by_size]).T
     ax.errorbar(N, single, spread, color="0.15", marker="o", ms=4, label="one net")
     ax.errorbar(N, many, gain, color="0.15", marker="s", ms=4, mfc="white", ls="--", label="ensemble")
-    missed = [one.N for one in nets.values() if one.regime in ("jammed", "unfinished")]
-    if missed:
-        ax.axvspan(N.min() / 1.5, max(missed) * 1.25, color=JAMMED, alpha=0.12, lw=0)
-        ax.text(max(missed) * 1.2, 0.97, "not fitted", rotation=90, ha="right", va="top", color="0.35",
+    low, high = N[0] / 1.5, N[-1] * 1.5
+    first = next((i for i, one in enumerate(by_size) if one.regime not in ("jammed", "unfinished")), len(N))
+    if first:
+        edge = (N[first - 1] * N[first]) ** 0.5 if first < len(N) else high
+        ax.axvspan(low, edge, color=JAMMED, alpha=0.12, lw=0)
+        ax.text(edge / 1.04, 0.97, "not fitted", rotation=90, ha="right", va="top", color="0.35",
                 transform=ax.get_xaxis_transform())  # fmt: skip
-    ax.set(xscale="log", xlim=(N.min() / 1.5, N.max() * 1.5), xlabel="parameters $N$", ylabel=r"test error $\epsilon$")
+    ax.set(xscale="log", xlim=(low, high), xlabel="parameters $N$", ylabel=r"test error $\epsilon$")
     ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
     ax.legend()
     return ax

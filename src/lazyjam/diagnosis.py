@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from .claims import rounded
 from .fits import bootstrap, over_halves
 from .kernels import relative_change
-from .modules import check_labels, copies, margins, outputs, tangent_kernel
+from .modules import check_labels, checked_pair, copies, margins, outputs, tangent_kernel
 
 FEW = 0.05  # unsatisfied margins per parameter: a jammed minimum is held by more (S2-13, jamming of networks)
+ROUNDING = 1e-12  # a change of the kernel below it is none
 
-Labelled = tuple[Tensor, Tensor]
+Labelled = tuple[ArrayLike | Tensor, ArrayLike | Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,55 +57,93 @@ class Diagnosis:
         and feature above, by two standard errors of its logarithm. A single net has none, and its number is taken as
         it is.
         """
-        misses = self.N_delta > 0
-        if 2 * misses.sum() > len(misses):
-            return "jammed" if self.N_delta[misses].mean() >= FEW * self.N else "unfinished"
+        if 2 * (self.N_delta > 0).sum() > len(self.N_delta):
+            return "jammed" if self.missed_per_parameter >= FEW else "unfinished"
         log, error = _mean(_logs(self.kernel_change))
         off = 2 * np.nan_to_num(error)
         return "lazy" if log + off < 0 else "feature" if log - off > 0 else "cross-over"
 
     @property
+    def missed_per_parameter(self) -> float:
+        """N_delta / N, the mean over the nets that miss some margins; zero if none does."""
+        return float(self.N_delta.sum() / max((self.N_delta > 0).sum(), 1) / self.N)
+
+    @property
+    def linear(self) -> bool:
+        """Whether the kernel has not changed at all: the nets are linear in their weights."""
+        return bool((self.kernel_change < ROUNDING).all())
+
+    @property
     def change(self) -> tuple[float, float]:
         """The geometric mean of kernel_change, because it is spread over factors, and its standard error."""
+        if self.linear:
+            return 0.0, np.nan
         log, error = _mean(_logs(self.kernel_change))
         return float(np.exp(log)), float(np.exp(log)) * error
 
     @property
     def conclusion(self) -> str:
         """Where the nets are, with the numbers, and what to do."""
-        change, missed = _shown(*self.change), _shown(*_mean(self.N_delta))
-        N_delta, per = f"{missed} of {self.P} margins are missed", f"{self.N_delta.mean() / self.N:.2g} per parameter"
+        change = _shown(*self.change)
         return {
-            "jammed": f"Jammed: {N_delta}, {per}. Make the net wider, until all are satisfied.",
-            "unfinished": f"Unfinished: {N_delta}, {per}, too few to hold a minimum. Train on, and ask again.",
-            "lazy": f"Lazy: the kernel has changed by {change} of its norm, so the net acts much as a kernel method. "
-            f"To learn features its output must be smaller, by {float(f'{1 / self.change[0]:.2g}'):g} times at most.",
+            "jammed": f"Jammed: {self._missed}. Make the net wider, until all are satisfied.",
+            "unfinished": f"Unfinished: {self._missed}, too few to hold a minimum. Train on, and ask again.",
+            "lazy": self._lazy,
             "feature": f"Feature learning: the kernel has changed by {change} of its norm. A larger output would make "
             "the net lazy, which is worth a try where it is fully connected.",
             "cross-over": f"At the cross-over: the change of the kernel, {change} of its norm, cannot be told from 1.",
         }[self.regime] + f" {self._advice}"
 
     @property
+    def _lazy(self) -> str:
+        if self.linear:
+            return "Lazy: the net is linear in its weights. Its kernel cannot change, and it has no feature regime."
+        times = float(f"{1 / self.change[0]:.2g}")
+        return (f"Lazy: the kernel has changed by {_shown(*self.change)} of its norm, so the net acts much as a kernel "
+                f"method. To learn features its output must be smaller, by {times:g} times at most.")  # fmt: skip
+
+    @property
+    def _missed(self) -> str:
+        misses = self.N_delta > 0
+        nets = f"{misses.sum()} of {len(misses)} nets miss"
+        if not misses.any():
+            return f"{nets} any of P = {self.P}"
+        many = _shown(*_mean(self.N_delta[misses]))
+        return f"{nets} {many} margins of P = {self.P}, {self.missed_per_parameter:.2g} per parameter"
+
+    @property
     def _advice(self) -> str:
         M, (gain, error) = len(self.test_error), 100 * np.asarray(self.gain)
         if M == 1:
             return "What an ensemble would gain is told by more seeds."
-        numbers = f"an ensemble of {M} errs {_shown(gain, error)} % less often than one net"
+        side = "lower" if gain >= 0 else "higher"
+        numbers = f"the error of an ensemble of {M} is {side} by {_shown(abs(gain), error)} percentage points"
         if np.isnan(error):
             return f"Measured on {M} nets, {numbers}: four seeds would give an error bar."
-        return f"Average them: {numbers}." if gain > 2 * error else f"Averaging is not known to help: {numbers}."
+        if abs(gain) <= 2 * error:
+            return f"Averaging is not known to help: {numbers}."
+        return f"Average them: {numbers}." if gain > 0 else f"Do not average them: {numbers}."
+
+    @property
+    def _fluctuates(self) -> str:
+        if len(self.test_error) == 1:
+            return "told by more seeds"
+        value, error = self.fluctuation
+        if np.isnan(value):
+            return "too large for these seeds to tell the mean predictor from zero"
+        return f"{_shown(value, error)} of the mean predictor"
 
     @property
     def _rows(self) -> list[tuple[str, str]]:
-        fitted, M = int((self.N_delta == 0).sum()), len(self.N_delta)
+        kernel = "0; the net is linear in its weights" if self.linear else (
+            f"{_shown(*self.change)} of its norm; 1 is the cross-over")  # fmt: skip
         error = _shown(*(100 * np.array(_mean(self.test_error))))
         return [
-            ("change of the kernel", f"{_shown(*self.change)} of its norm; 1 is the cross-over"),
-            (f"margins below {self.margin:g}", f"{_shown(*_mean(self.N_delta))} of P = {self.P}, "
-             f"{self.N_delta.mean() / self.N:.2g} per parameter; {fitted} of {M} nets fit"),
+            ("change of the kernel", kernel),
+            (f"margins below {self.margin:g}", self._missed),
             ("test error", f"{error} %, of the ensemble {100 * self.ensemble_error:.3g} %"),
-            ("fluctuation", f"{_shown(*self.fluctuation)} of the mean predictor" if M > 1 else "told by more seeds"),
-        ]  # fmt: skip
+            ("fluctuation", self._fluctuates),
+        ]
 
     @property
     def _head(self) -> str:
@@ -126,8 +165,9 @@ def diagnose(
     """Where networks that differ in their seeds alone lie in the phase diagram, and what an ensemble of them gains.
 
     nets: for every seed a net as it was when training began, `copy.deepcopy(net)`, and as it is now. They are taken one
-    by one, so a generator may train them. train, test: inputs (P, ...) and labels (P,). A net returns one number for
-    a pattern, and labels are +1 and -1; or one score for each of K >= 2 classes, and labels are 0 to K - 1.
+    by one, so a generator may train them. train, test: inputs (P, ...) and labels (P,), tensors or what becomes one;
+    inputs are taken in the precision of the net. A net returns one number for a pattern, and labels are +1 and -1; or
+    one score for each of K >= 2 classes, and labels are 0 to K - 1.
 
     kernel_change: ||Theta - Theta_0|| / ||Theta_0||, Frobenius norms, Theta the tangent kernel of all outputs in all
     parameters that require a gradient (Eq. 5), on P_kernel test patterns, drawn at random and always the same.
@@ -138,24 +178,29 @@ def diagnose(
     Nets are looked at as `eval()` leaves them: without dropout, and with the running statistics of a BatchNorm, which
     change between the two copies and count in the change of the kernel.
     Raises ValueError for outputs or labels that are none, two copies that are not of one net, a BatchNorm that has not
-    seen data at the start, and outputs that depend on chance or on the other patterns of a batch.
+    seen data at the start, outputs that depend on chance or on the other patterns of a batch, and a change of the
+    kernel that is no finite number.
     """
+    train, test = ((torch.as_tensor(x), torch.as_tensor(y).cpu().double()) for x, y in (train, test))
     for name, (x, y) in (("training", train), ("test", test)):
-        if y.shape != (len(x),) or len(x) < 3:
+        if x.ndim == 0 or y.shape != x.shape[:1] or len(x) < 3:
             raise ValueError(f"the {name} set has at least three patterns x (P, ...) and as many labels y (P,), "
                              f"got the shapes {tuple(x.shape)} and {tuple(y.shape)}.")  # fmt: skip
     if P_kernel < 1:
         raise ValueError(f"the kernel needs at least one pattern, got P_kernel = {P_kernel}.")
-    labels, truth = train[1].cpu(), test[1].cpu()
+    labels, truth = train[1], test[1]
     drawn = np.random.default_rng(0).permutation(len(test[0]))[:P_kernel]
     changes, unsatisfied, f, sizes = [], [], [], []
     for pair in nets:
-        start, end = copies(*pair, test[0])
+        start, end = copies(*checked_pair(pair), test[0])
         f_train = outputs(end, train[0])
         for y in (labels, truth):
             check_labels(y, f_train.shape[1])
         Theta_0, Theta = (tangent_kernel(net, test[0][drawn]) for net in (start, end))
         changes.append(float(relative_change(Theta, Theta_0)))
+        if not np.isfinite(changes[-1]):
+            raise ValueError(f"the change of the kernel must be finite, got {changes[-1]}: at the start no output "
+                             "depends on a weight, or gradients are too large for the precision.")  # fmt: skip
         unsatisfied.append(int((margins(f_train, labels) < margin).sum()))
         f.append(outputs(end, test[0]))
         sizes.append(sum(value.numel() for value in end.parameters() if value.requires_grad))
@@ -210,7 +255,7 @@ def _mean(values: NDArray) -> tuple[float, float]:
 
 
 def _logs(changes: NDArray) -> NDArray:
-    return np.log(np.maximum(changes, 1e-12))  # the kernel of a linear net does not change at all
+    return np.log(np.maximum(changes, ROUNDING))  # the kernel of a linear net does not change at all
 
 
 def _shown(value: float, error: float) -> str:
