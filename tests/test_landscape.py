@@ -91,12 +91,11 @@ def test_the_plane_holds_the_three_points():
 def test_around_the_minimum_of_a_linear_net_is_a_paraboloid():
     """A net to first order in its weights: the loss is quadratic along every line, by second differences."""
     trained = train([Setup(**SMALL, P=20, h=3, loss="squared", t_max=1e4)])
-    linear_net = linearise(trained.network, trained.w)
-    again = dataclasses.replace(trained, network=linear_net)
+    again = dataclasses.replace(trained, network=linearise(trained.network, trained.w0))
+    (x, y), axis = trained.data.train, landscape.disc_axis()
     around = landscape.loss_around(again)[0].double()
-    axis = landscape.disc_axis()
-    middle = len(axis) // 2
-    assert float(around[middle, middle]) == pytest.approx(float(trained.delta.square().mean() / 2), rel=1e-5)
+    middle, expected = len(axis) // 2, (1 - y * again.predictor(x)).square().mean() / 2
+    assert float(around[middle, middle]) == pytest.approx(float(expected), rel=1e-5)
     for line in (around[middle], around[:, middle], around.diagonal()):
         bends = torch.diff(line, n=2)
         assert float(bends.std() / bends.mean()) < 1e-2 and float(bends.mean()) > 0
