@@ -41,8 +41,9 @@ def deviations(ax: Axes, numbers: pd.DataFrame, titles: dict[str, str]) -> Axes:
         ax.axvline(start, color="0.75", lw=0.6)
     for chapter, left, right in zip(dict.fromkeys(numbers.chapter), edges[:-1], edges[1:], strict=True):
         name = titles[chapter].replace("Figure", "Fig.").partition(":")[0]
-        wrapped = fill(name, max(6, int(1.8 * (right - left))))
-        ax.text((left + right) / 2, 1.01, wrapped, ha="center", va="bottom", fontsize=7,
+        upright = right - left < 5  # no room for words side by side
+        wrapped = name if upright else fill(name, max(6, int(1.8 * (right - left))), break_long_words=False)
+        ax.text((left + right) / 2, 1.01, wrapped, ha="center", va="bottom", fontsize=7, rotation=90 * upright,
                 transform=ax.get_xaxis_transform())  # fmt: skip
     low, high = ax.get_ylim()
     ax.set_ylim(4 * min(low, -5), max(high, 5))  # room for the legend
