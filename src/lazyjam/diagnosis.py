@@ -75,7 +75,7 @@ class Diagnosis:
 
     @property
     def change(self) -> tuple[float, float]:
-        """The geometric mean of kernel_change, because it is spread over factors, and its standard error."""
+        """The geometric mean of kernel_change, which is spread over factors, and its standard error. 0 where linear."""
         if self.linear:
             return 0.0, np.nan
         log, error = _mean(_logs(self.kernel_change))

@@ -20,10 +20,9 @@ def outputs(net: nn.Module, x: Tensor) -> Tensor:
 
     Raises ValueError for any other shape, and for numbers that are none.
     """
-    x = _placed(net, x)
     parts = x.tensor_split(math.ceil(len(x) / BATCH))  # none of a single pattern, whose axis some nets squeeze
     with torch.no_grad():
-        found = [net(part) for part in parts]
+        found = [net(_placed(net, part)) for part in parts]
     if not isinstance(found[0], Tensor):
         raise ValueError(f"a net returns a tensor, got a {type(found[0]).__name__}: wrap it in a module that does.")
     f = torch.cat(found) if len(x) > 1 else found[0].reshape(1, -1)
