@@ -18,4 +18,11 @@ def test_deviations():
     assert drawn == {"reproduced (1)": [[0, -0.5]], "not reproduced (1)": [[1, 4.0]], "out of reach (1)": [[2, 0.2]]}
     (bar,) = ax.containers[0].lines[2][0].get_segments()
     assert bar[:, 1] == pytest.approx([-0.8, -0.2])
-    assert [text.get_text() for text in ax.texts] == ["Fig. 1", "Two\nwords"]
+    assert [(text.get_text(), text.get_rotation()) for text in ax.texts] == [("Fig. 1", 90), ("Two words", 90)]
+
+
+def test_names_of_chapters_are_broken_between_words_where_there_is_room():
+    rows = [{"id": f"A-{i}", "chapter": "a", "off": 0.0, "error": 0.1, "verdict": "reproduced"} for i in range(6)]
+    ax = plots.subplots()[1][0]
+    plots_scorecard.deviations(ax, pd.DataFrame(rows), {"a": "Extraordinarily long words"})
+    assert [(text.get_text(), text.get_rotation()) for text in ax.texts] == [("Extraordinarily\nlong words", 0)]
