@@ -13,7 +13,7 @@ from .plots_stripe import MINUS, PLUS, arrows
 PLOTLY = "_static/plotly/plotly.min.js"  # where the book keeps the script; a page that shows a picture loads it
 
 
-FLOOR, CEILING = 1e-6, 10.0  # between these a loss is drawn
+FLOOR, CEILING = 1e-3, 10.0  # between these a loss is drawn: deeper valleys are narrower than a grid
 
 
 class Interactive:
@@ -82,7 +82,7 @@ def landscapes(slices: dict[str, tuple[np.ndarray, np.ndarray]]) -> Interactive:
         look = dict(colorscale="Viridis", showscale=False, cmin=ends[0], cmax=ends[1])
         surface = go.Surface(x=line, y=line, z=height, hovertemplate="log loss %{z}<extra></extra>", **look)
         figure.add_trace(surface, row=1, col=column)
-    z, camera = dict(title="log loss", range=[ends[0] - 0.2, ends[1] + 0.2]), dict(eye=dict(x=0.9, y=-1.7, z=1.1))
+    z, camera = dict(title="log loss", range=[ends[0] - 0.2, ends[1] + 0.2]), dict(eye=dict(x=1.2, y=-2.1, z=1.4))
     figure.update_scenes(xaxis_title="u", yaxis_title="v", zaxis=z, camera=camera, aspectratio=dict(x=1, y=1, z=0.7))
     figure.update_layout(template="plotly_white", height=400, margin=dict(l=0, r=0, t=30, b=0))
     return Interactive(figure, "landscapes")
