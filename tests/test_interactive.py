@@ -106,6 +106,6 @@ def test_surfaces_to_turn():
     loss[:, 20:] = 100.0
     shown = interactive.landscapes({"h = 3": (axis, loss), "h = 12": (axis, loss.T)})
     one, two = shown.figure.data
-    assert np.array(one.z)[0, [0, 40]].tolist() == [-6, 1] and np.array(two.z)[[0, 40], 0].tolist() == [-6, 1]
+    assert np.array(one.z)[0, [0, 40]].tolist() == [-3, 1] and np.array(two.z)[[0, 40], 0].tolist() == [-3, 1]
     assert list(one.x) == list(one.y) == axis.round(3).tolist()
     assert len(shown._repr_mimebundle_()["text/html"]) < 60_000

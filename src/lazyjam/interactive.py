@@ -26,7 +26,7 @@ OBSERVABLES = {
 """What the phase diagram can show: the column, and its colours from low to high."""
 
 
-FLOOR, CEILING = 1e-6, 10.0  # between these a loss is drawn
+FLOOR, CEILING = 1e-3, 10.0  # between these a loss is drawn: deeper valleys are narrower than a grid
 
 
 class Interactive:
@@ -167,7 +167,7 @@ def landscapes(slices: dict[str, tuple[np.ndarray, np.ndarray]]) -> Interactive:
         look = dict(colorscale="Viridis", showscale=False, cmin=ends[0], cmax=ends[1])
         surface = go.Surface(x=line, y=line, z=height, hovertemplate="log loss %{z}<extra></extra>", **look)
         figure.add_trace(surface, row=1, col=column)
-    z, camera = dict(title="log loss", range=[ends[0] - 0.2, ends[1] + 0.2]), dict(eye=dict(x=0.9, y=-1.7, z=1.1))
+    z, camera = dict(title="log loss", range=[ends[0] - 0.2, ends[1] + 0.2]), dict(eye=dict(x=1.2, y=-2.1, z=1.4))
     figure.update_scenes(xaxis_title="u", yaxis_title="v", zaxis=z, camera=camera, aspectratio=dict(x=1, y=1, z=0.7))
     figure.update_layout(template="plotly_white", height=400, margin=dict(l=0, r=0, t=30, b=0))
     return Interactive(figure, "landscapes")
