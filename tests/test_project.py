@@ -153,3 +153,12 @@ def test_the_table_of_the_readme_is_that_of_the_registry_and_the_cache(monkeypat
     readme = (ROOT / "README.md").read_text()
     assert readme == overview.renewed(readme), "python book/_ext/overview.py writes it anew"
     assert "| ? |" not in readme, "say in README.md what the chapter measures"
+
+
+def test_the_references_can_be_read_and_hold_what_is_cited():
+    from pybtex.database import parse_file
+
+    known = set(parse_file(ROOT / "book/references.bib").entries)
+    text = "".join(page.read_text() for kind in ("md", "ipynb") for page in (ROOT / "book").glob(f"*.{kind}"))
+    cited = {key.strip() for keys in re.findall(r"{cite(?::\w+)?}`([^`]+)`", text) for key in keys.split(",")}
+    assert cited and cited <= known
