@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lazyjam import plots, plots_diagnose
+from lazyjam import plots_diagnose
 from lazyjam.diagnosis import Diagnosis
 from lazyjam.plots import FEATURE, JAMMED, LAZY
 
@@ -16,11 +16,6 @@ FITS = Diagnosis(
 )  # fmt: skip
 NARROW = replace(FITS, N=100, N_delta=np.array([30, 40]), kernel_change=np.array([20.0, 30.0]))
 NETS = {"wide": FITS, "narrow": NARROW, "own": replace(FITS, N=2000, kernel_change=np.array([5.0, 6.0]))}
-
-
-@pytest.fixture
-def ax():
-    return plots.subplots(1)[1][0]
 
 
 def test_every_net_is_a_point_in_the_colour_of_its_regime(ax):

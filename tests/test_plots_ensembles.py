@@ -10,11 +10,6 @@ H = [4, 16, 64]
 N = xr.DataArray([60.0, 432.0, 4800.0], dims="h", coords={"h": H})
 
 
-@pytest.fixture
-def ax():
-    return plots.subplots(1)[1][0]
-
-
 def over_h(rows, **more):
     return xr.DataArray(np.array(rows, dtype=float), dims=("h", "seed"), coords={"h": H, **more})
 

@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lazyjam import plots, plots_lazy, power_law
+from lazyjam import plots_lazy, power_law
 
 A = [0.01, 1.0, 100.0]
-
-
-@pytest.fixture
-def ax():
-    return plots.subplots(1)[1][0]
 
 
 def test_lines_are_means_with_a_band_of_seeds(ax):

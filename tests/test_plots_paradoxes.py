@@ -1,20 +1,10 @@
 """What the figures of the question show is what was measured, and a network is drawn from its weights."""
 
-import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
 
 from lazyjam import plots, plots_paradoxes
-
-matplotlib.use("agg")
-
-
-@pytest.fixture
-def ax():
-    figure, axes = plots.subplots()
-    yield axes[0]
-    plots.plt.close(figure)
 
 
 def test_every_weight_is_a_link_and_every_neuron_a_node(ax):

@@ -1,21 +1,12 @@
 """What the figures of Section 5 show is what was measured."""
 
-import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
 
-from lazyjam import plots, plots_stripe, power_law, watched
+from lazyjam import plots_stripe, power_law, watched
 
-matplotlib.use("agg")
 P = [100, 200, 400]
-
-
-@pytest.fixture
-def ax():
-    figure, axes = plots.subplots()
-    yield axes[0]
-    plots.plt.close(figure)
 
 
 def curves(slope: float, **coords) -> xr.DataArray:

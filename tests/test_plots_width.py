@@ -1,22 +1,12 @@
 """What Figure 3 shows is what was measured."""
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
-from lazyjam import plots, plots_width
+from lazyjam import plots_width
 from lazyjam.infinite_width import Patch
-
-matplotlib.use("agg")
-
-
-@pytest.fixture
-def ax():
-    figure, axes = plots.subplots()
-    yield axes[0]
-    plots.plt.close(figure)
 
 
 def test_the_manifold_is_drawn_above_its_plane(ax):
