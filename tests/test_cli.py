@@ -1,6 +1,7 @@
 """The command line: what is listed, what is refused before a kernel starts, and what a run leaves behind."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,7 +197,7 @@ def test_a_run_with_other_parameters_leaves_the_figures_alone(project):
 def test_a_chapter_that_fails_says_where_and_keeps_what_was_done(project):
     write(project / "book/tiny.ipynb", "x: int = 1  # a number", "print('first', x)", "raise ValueError('too\\nbad')")
     result = lazyjam("run", "tiny", code=1)
-    first, second = result.stderr.splitlines()
+    _, first, second = result.stderr.splitlines()
     assert first == "tiny failed in cell [3]: ValueError: too bad" and "tiny.out.ipynb" in second
     assert "first 1" in str(nbformat.read("tiny.out.ipynb", 4).cells)
     assert [one["name"] for one in json.loads(lazyjam("chapters", "--json").stdout)] == ["tiny"]
@@ -235,6 +236,18 @@ def test_claims(project):
     lines = lazyjam("claims").stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[-1] == f"0 reproduced, 0 not reproduced, 1 out of reach, {len(known) - 1} not run"
+    chosen = json.loads(lazyjam("claims", "--verdict", "out of reach", "--json").stdout)
+    assert [row["id"] for row in chosen] == [known[1]]
+    said = lazyjam("claims", "--verdict", "out of reech", code=2).stderr
+    assert "unknown verdict 'out of reech'" in said and "'out of reach'" in said
+
+
+def test_claims_of_one_chapter(project):
+    shutil.copy(project / "book/tiny.ipynb", project / "book/jamming.ipynb")
+    rows = json.loads(lazyjam("claims", "--chapter", "jamming", "--json").stdout)
+    assert rows and {row["chapter"] for row in rows} == {"jamming"}
+    assert lazyjam("claims", "--chapter", "tiny").stdout.splitlines()[-1].startswith("0 reproduced")
+    assert "unknown chapter 'jaming'" in lazyjam("claims", "--chapter", "jaming", code=2).stderr
 
 
 def test_cache_commands(project, tmp_path):

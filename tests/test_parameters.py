@@ -53,3 +53,11 @@ def test_files(as_a_user, tmp_path, chapter, text):
     path = tmp_path / "values.yml"
     path.write_text(text, encoding="utf-8", errors="replace", newline="")
     taken_or_refused(CHAPTERS[chapter], lambda: from_file(CHAPTERS[chapter], path, CHAPTERS))
+
+
+def test_images_in_a_file_are_there_before_anything_starts(tmp_path):
+    chapter = CHAPTERS["fig05_double_descent"]
+    with pytest.raises(FileNotFoundError, match=r"no file 'nowhere.npz': correct dataset='file:nowhere.npz'"):
+        checked(chapter, {"left": "file:nowhere.npz"})
+    (tmp_path / "mine.npz").touch()
+    assert checked(chapter, {"left": f"file:{tmp_path}/mine.npz"}) == {"left": f"file:{tmp_path}/mine.npz"}

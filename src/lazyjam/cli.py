@@ -53,7 +53,7 @@ def list_chapters(as_json: AsJson = False) -> None:
     if as_json:
         return print_json(rows)
     for row in rows:
-        kept_runs = f"{row['records']} records in packs of its name, {row['cpu_seconds']:.0f} CPU seconds"
+        kept_runs = f"{row['records']} kept results, which took {row['cpu_seconds'] / 60:.1f} minutes of a core"
         typer.echo(f"{row['name']}: {row['title']}\n  {kept_runs}")
         lines = columns([[p["name"], p["type"], cut(p["default"], 24), ""] for p in row["parameters"]])
         indent = max(map(len, lines), default=0) + 6
@@ -174,6 +174,7 @@ def _execute(one: Chapter, changed: dict[str, Any], out: Path) -> None:
     from nbclient.exceptions import DeadKernelError
 
     on_terminal = sys.stderr.isatty()
+    typer.echo(f"Executing {one.name}, {len(one.cells)} cells of code.", err=True)
     try:
         papermill.execute_notebook(
             one.path, out.resolve(), changed, cwd=one.path.parent, kernel_name="python3", language="python",
@@ -208,7 +209,7 @@ def _label(one: Chapter, changed: dict[str, Any], out: Path) -> None:
 def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
     from .rehearsal import ChapterError, cpu_seconds, rehearse  # it imports what draws, which is slow
 
-    typer.echo(f"Going through {one.name} without running it: up to half a minute.", err=True)
+    typer.echo(f"Going through {one.name} without running it: up to a minute.", err=True)
     try:
         found = rehearse(one, changed)
     except ChapterError as error:
@@ -230,17 +231,25 @@ def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
     seconds, unlike = cpu_seconds(missing, [Cache(folder) for folder in found.caches])
     if unlike == len(missing):
         return typer.echo("No estimate of the time, because no kept run is like these.")
-    without = f", without {unlike} runs that no kept run is like" if unlike else ""
+    without = f". It leaves out {unlike} runs, because none like them is kept" if unlike else ""
     typer.echo(f"Expect {seconds / 60:.1f} minutes of one core, judging by the nearest kept runs{without}.")
 
 
 @app.command("claims")
-def list_claims(as_json: AsJson = False) -> None:
+def list_claims(
+    name: Annotated[str | None, typer.Option("--chapter", metavar="CHAPTER", help="Those of one chapter.")] = None,
+    verdict: Annotated[str | None, typer.Option(metavar="VERDICT", help=f"One of: {', '.join(VERDICTS)}.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the paper's claims: expected, measured, error and verdict, as the notebooks of the book hold them.
 
     A verdict by another rule than that of the registry does not count: such a claim is not run.
     """
-    score = scorecard(project() / "book").rows
+    card = scorecard(project() / "book")
+    score = card.of(verdict).rows if verdict else card.rows
+    if name:
+        of = chapter(project(), name).name
+        score = [row for row in score if row.claim.chapter == of]
     rows = [{"id": row.claim.id, "chapter": row.claim.chapter, "statement": row.claim.statement,
              "expected": row.claim.expectation, "measured": row.measured, "error": row.error, "verdict": row.verdict,
              "reason": row.reason} for row in score]
@@ -253,4 +262,4 @@ def list_claims(as_json: AsJson = False) -> None:
     for row, line in zip(rows, lines, strict=True):
         typer.echo(f"{line}\n{wrapped(row['statement'], 4)}")
     counts = Counter(row.verdict for row in score)
-    typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
+    typer.echo(", ".join(f"{counts[one]} {one}" for one in VERDICTS))

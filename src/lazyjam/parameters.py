@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .chapters import Chapter, Parameter
-from .data import DATASETS
+from .data import DATASETS, OWN_FILE
 from .setups import Setup
+from .sources import stamps
 from .spelling import nearest
 
 
@@ -46,7 +48,8 @@ def from_file(chapter: Chapter, path: Path, known: Iterable[str]) -> dict[str, A
 def checked(chapter: Chapter, given: dict[str, Any]) -> dict[str, Any]:
     """The values that differ from their defaults, each of its declared type. Words of a command line are converted.
 
-    Raises ValueError for an unknown name, a wrong type, and what Setup would refuse.
+    Raises ValueError for an unknown name, a wrong type, and what Setup would refuse, FileNotFoundError for images in a
+    file that is not there.
     """
     for name in given:
         if name not in chapter.parameters:
@@ -67,6 +70,9 @@ def _check_ranges(chapter: Chapter, changed: dict[str, Any]) -> None:
             raise ValueError(f"{name} must have at least one value, got [].")
         if kind == "int" and default > 0 and value < 1:
             raise ValueError(f"{name} must be positive, got {value}.")
+        if fields.get(name) == "dataset" and value.startswith("file:"):
+            with chdir(chapter.path.parent):  # where the notebook runs
+                stamps(value, OWN_FILE)
     same = [name for name in fields if fields[name] == name]
     views = [[name] for name in fields] + [same] + [[*same, name] for name in fields if name not in same]
     for view in views:
