@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -65,7 +64,7 @@ def fill(
     filled = Filled()
     if executor is None:
         checked_device(device)
-    with _filling(filled, executor, device, time.time() + 60 * minutes, share):
+    with _Filling(filled, executor, device, time.time() + 60 * minutes, share).standing_in():
         for said, error in failures(chapter, parameters):
             if filled.broken or not (filled.left or filled.others):  # else it fails for want of results
                 raise ChapterError(f"{chapter.name}: {said}") from error
@@ -77,75 +76,95 @@ def in_time(deadline: float, task: Callable[[Any], dict[Any, Record]], item: Any
     return task(item) if time.time() < deadline else {}
 
 
-@contextmanager
-def _filling(
-    filled: Filled, executor: Executor | None, device: str, deadline: float, share: Share | None
-) -> Iterator[None]:
-    """While it lasts, `sweep` computes in time what is in the share, and pretends the rest."""
-    fit_time, put, measured, alike = jamming.fit_time, Cache.put, keeping.measured, []
+@dataclass
+class _Filling:
+    """What stands in for the words of the library while a chapter is filled: in time and in the share they compute.
 
-    def keep(cache: Cache, key: str, record: Record) -> None:
-        unreal = (filled.left | filled.others).intersection(record.meta.get("ensemble", ()))
-        if record.meta and not unreal:  # what is pretended has no meta
-            put(cache, key, record)
+    Everything else they pretend. deadline: seconds since 1970.
+    """
 
-    def for_all(*args: Any, **how: Any) -> Any:
-        alike.append(True)
-        try:
-            return fit_time(*args, **how)
-        finally:
-            alike.pop()
+    filled: Filled
+    executor: Executor | None
+    device: str
+    deadline: float
+    share: Share | None
+    for_all: bool = False  # whether every machine computes what is asked for now
 
-    def run(batches, observables, cache, _, how) -> Iterator[dict[Setup, Record]]:
-        """In place of experiment._run."""
-        setups, how = [setup for batch in batches for setup in batch], {**how, "device": device}
-        mine = {setup for setup in setups if share is None or alike or setup.key in share}
-        parts = batches_of([setup for setup in setups if setup in mine], device)
-        task, done = partial(in_time, deadline, partial(compute, observables=observables, how=how)), set()
-        for records in sound(experiment.collect(task, parts, cache, executor, how)):
-            done |= records.keys()
-            yield records
-        note({setup: setup.key for setup in setups}, mine, done)
-        yield {setup: pretended(setup, observables) for setup in setups if setup not in done}
+    def mine(self, keys: dict[Any, str]) -> list[Any]:
+        """Those of the keyed things that this machine computes."""
+        return [one for one, key in keys.items() if self.share is None or self.for_all or key in self.share]
 
-    def pack(task: Callable[[tuple], dict[tuple, Record]], items: Iterable[tuple]) -> Iterator[dict[tuple, Record]]:
-        """In place of compression.spread."""
-        keys = {item: compression.address(item) for item in items}
-        mine, done = [item for item in keys if share is None or keys[item] in share], set()
-        for records in sound(spread(partial(in_time, deadline, task), mine, executor)):
-            done |= records.keys()
-            yield records
-        note(keys, set(mine), done)
-        yield {item: compression.pretended(item) for item in keys if item not in done}
+    def note(self, keys: dict[Any, str], mine: Iterable, done: set) -> None:
+        self.filled.computed |= {keys[one] for one in done}
+        self.filled.left |= {keys[one] for one in mine if one not in done}
+        self.filled.others |= {keys[one] for one in keys.keys() - set(mine)}
 
-    def diagnose(measure: Callable[[], Any], depends: dict[str, Any]) -> Record:
-        """In place of keeping.measured."""
-        address = keeping.address(depends)
-        mine = {address} if share is None or address in share else set()
-        done = mine if time.time() < deadline else set()
-        record = next(sound(here(measure, depends))) if done else keeping.pretended()
-        note({address: address}, mine, done)
-        return record
-
-    def here(measure: Callable[[], Any], depends: dict[str, Any]) -> Iterator[Record]:
-        if executor is not None or device != "cpu":
-            raise ValueError("the nets of a diagnosis are trained by code of the chapter, in this process and on its "
-                             "CPU: leave out --executor and --device.")  # fmt: skip
-        yield measured(measure, depends)
-
-    def sound(results: Iterator[Any]) -> Iterator[Any]:
+    def sound(self, results: Iterator[Any]) -> Iterator[Any]:
+        """The results; an error on the way is noted."""
         try:
             yield from results
         except Exception as error:
-            filled.broken = error
+            self.filled.broken = error
             raise
 
-    def note(keys: dict[Any, str], mine: set, done: set) -> None:
-        filled.computed |= {keys[one] for one in done}
-        filled.left |= {keys[one] for one in mine - done}
-        filled.others |= {keys[one] for one in keys.keys() - mine}
+    def run(self, batches: Any, observables: Any, cache: Cache, _: Any, how: dict) -> Iterator[dict[Setup, Record]]:
+        """In place of experiment._run."""
+        keys, how = {setup: setup.key for batch in batches for setup in batch}, {**how, "device": self.device}
+        mine, done = self.mine(keys), set()
+        task = partial(in_time, self.deadline, partial(compute, observables=observables, how=how))
+        parts = batches_of(mine, self.device)
+        for records in self.sound(experiment.collect(task, parts, cache, self.executor, how)):
+            done |= records.keys()
+            yield records
+        self.note(keys, mine, done)
+        yield {setup: pretended(setup, observables) for setup in keys if setup not in done}
 
-    with replacing((experiment, "_run", run), (jamming, "fit_time", for_all), (Cache, "put", keep),
-                   (compression, "spread", pack), (keeping, "measured", diagnose),
-                   (experiment, "tqdm", partial(experiment.tqdm, delay=SILENT))):
-        yield
+    def pack(self, task: Callable[[tuple], dict[tuple, Record]], items: Iterable[tuple]) -> Iterator[dict]:
+        """In place of compression.spread."""
+        keys = {item: compression.address(item) for item in items}
+        mine, done = self.mine(keys), set()
+        for records in self.sound(spread(partial(in_time, self.deadline, task), mine, self.executor)):
+            done |= records.keys()
+            yield records
+        self.note(keys, mine, done)
+        yield {item: compression.pretended(item) for item in keys if item not in done}
+
+    def diagnose(self, measured: Callable[..., Record], measure: Callable[[], Any], depends: dict[str, Any]) -> Record:
+        """In place of keeping.measured, with which it computes."""
+        keys = {"the diagnosis": keeping.address(depends)}
+        mine = self.mine(keys)
+        done = set(mine) if time.time() < self.deadline else set()
+        record = next(self.sound(self.here(measured, measure, depends))) if done else keeping.pretended()
+        self.note(keys, mine, done)
+        return record
+
+    def here(self, measured: Callable[..., Record], *of: Any) -> Iterator[Record]:
+        if self.executor is not None or self.device != "cpu":
+            raise ValueError("the nets of a diagnosis are trained by code of the chapter, in this process and on its "
+                             "CPU: leave out --executor and --device.")  # fmt: skip
+        yield measured(*of)
+
+    def fit_time(self, fit_time: Callable, *args: Any, **how: Any) -> Any:
+        """In place of jamming.fit_time: what every machine needs."""
+        self.for_all = True
+        try:
+            return fit_time(*args, **how)
+        finally:
+            self.for_all = False
+
+    def put(self, put: Callable, cache: Cache, key: str, record: Record) -> None:
+        """In place of Cache.put: what is pretended has no meta, and a mean with a pretended part is none."""
+        unreal = (self.filled.left | self.filled.others).intersection(record.meta.get("ensemble", ()))
+        if record.meta and not unreal:
+            put(cache, key, record)
+
+    def standing_in(self) -> Any:
+        """The context in which it does."""
+        put, measured = Cache.put, keeping.measured
+        return replacing(
+            (experiment, "_run", self.run), (compression, "spread", self.pack),
+            (jamming, "fit_time", partial(self.fit_time, jamming.fit_time)),
+            (Cache, "put", lambda cache, key, record: self.put(put, cache, key, record)),
+            (keeping, "measured", partial(self.diagnose, measured)),
+            (experiment, "tqdm", partial(experiment.tqdm, delay=SILENT)),
+        )  # fmt: skip

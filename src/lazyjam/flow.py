@@ -105,15 +105,13 @@ def gradient_flow(
         lands = accepted & (step_dt == target - now.t[live])
         t = torch.where(lands, target, now.t[live] + step_dt * accepted)
 
-        proposed = stepper.next_dt(step_dt, error)
-        # a step cut short to land on a mark says nothing against the step that was planned
-        proposed = torch.where(lands & (step_dt < now.dt[live]), proposed.maximum(now.dt[live]), proposed)
         went_past = (error <= 1) & past
         seen_past = seen_past | went_past
+        # a step cut short to land on a mark says nothing against the step that was planned
+        planned = torch.where(lands & (step_dt < now.dt[live]), now.dt[live], 0.0)
+        proposed = stepper.next_dt(step_dt, error).maximum(planned)
         aim = step_dt * _aim(problem, point.f, step.point.f)
-        proposed = torch.where(went_past, aim.clamp(0.02 * step_dt, 0.98 * step_dt), proposed)
-        left = torch.where(aim > step_dt, aim - step_dt, math.inf)
-        proposed = torch.where(accepted & seen_past, proposed.minimum(left), proposed)
+        proposed = _aimed(proposed, step_dt, aim, went_past, accepted & seen_past)
 
         refusals = torch.where(accepted, 0, refusals + 1)
         gradients = now.gradients[live] + step.cost.gradients.long()
@@ -192,6 +190,13 @@ def _aim(problem: Problem, before: Outputs, after: Outputs) -> Tensor:
     """In units of the step: when the smallest margin reaches its end, by the secant."""
     m0, m1 = ((problem.y * f).amin(1) for f in (before, after))
     return (1 + OVERSHOOT / 2 - m0) / (m1 - m0)
+
+
+def _aimed(proposed: PerRun, dt: PerRun, aim: PerRun, went_past: Tensor, aims: Tensor) -> PerRun:
+    """The step to try after one of size dt: a run that went past its end tries again, and then goes no further."""
+    proposed = torch.where(went_past, aim.clamp(0.02 * dt, 0.98 * dt), proposed)
+    left = torch.where(aim > dt, aim - dt, math.inf)
+    return torch.where(aims, proposed.minimum(left), proposed)
 
 
 def _choose(problem: Problem, accepted: Tensor, new: Point, old: Point) -> Point:
