@@ -4,7 +4,8 @@
     python benchmarks/cost.py --quick    # seconds: fewer sizes
 
 One thread, float64, d = 10, L = 2. The matrix products of a gradient are timed alone, on the same shapes; their share
-of the time is what no implementation of the same products beats. The peak is that of a square product of 1024 rows.
+of the time is what no implementation of the same products beats. So are the values and slopes of all neurons, which a
+gradient needs, too. The peak is that of a square product of 1024 rows.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from tables import cpu_seconds, write
 from lazyjam import Setup
 from lazyjam.data import load
 from lazyjam.losses import LOSSES
+from lazyjam.networks import ACTIVATIONS
 from lazyjam.steppers import Problem
 from lazyjam.tangents import flatten, stack
 from lazyjam.training import keep_memory
@@ -45,19 +47,31 @@ def products(problem: Problem, w: dict[str, torch.Tensor]) -> Callable[[], objec
     return all_of_them
 
 
+def activations(problem: Problem, w: dict[str, torch.Tensor]) -> Callable[[], object]:
+    """Values and slopes of the two hidden layers and nothing else."""
+    z = problem.x.unsqueeze(0) @ w["W1"].mT
+
+    def both_layers() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [ACTIVATIONS["swish10"].both(z) for _ in range(2)]
+
+    return both_layers
+
+
 def gradients(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
-    """One predictor and gradient: milliseconds, ratio to its matrix products, share of the machine's peak."""
+    """One predictor and gradient: milliseconds, in units of its products, the part without which none goes, of peak."""
     square = torch.ones(1024, 1024, dtype=torch.float64)
     peak = 2 * 1024**3 / cpu_seconds(lambda: square @ square, 0.5)
     rows = []
     for P, h, R in sizes:
         problem, w = runs_of(P, h, R)
         flat = flatten(w)
-        whole, bare = (cpu_seconds(f, 0.5) for f in (lambda p=problem, v=flat: p.at(v), products(problem, w)))
+        parts = (lambda p=problem, v=flat: p.at(v), products(problem, w), activations(problem, w))
+        whole, bare, neurons = (cpu_seconds(f, 0.5) for f in parts)
         flops = 2 * R * P * (2 * 10 * h + 3 * h * h + 2 * h)
         share = 100 * flops / whole / peak
         rows.append({"P": f"{P}", "h": f"{h}", "runs": f"{R}", "ms": f"{1e3 * whole:.2f}",
-                     "over its products": f"{whole / bare:.1f}", "share of peak, %": f"{share:.0f}"})
+                     "over its products": f"{whole / bare:.1f}",
+                     "products and activations": f"{1 + neurons / bare:.1f}", "share of peak, %": f"{share:.0f}"})
     return rows
 
 
