@@ -1,6 +1,7 @@
 """Compression of uninformative directions: against nets and kernels for which it is known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,12 +13,14 @@ from lazyjam.losses import LOSSES
 from lazyjam.stripe import (
     Lambda,
     Lambda_at_end,
+    Lambda_felt,
     aligned,
     alignment,
     beta_feature,
     beta_lazy,
     gradient_noise,
     gradient_ratio,
+    late_kernel_errors,
     squeeze,
     squeezed_information,
     squeezed_kernel_error,
@@ -115,6 +118,17 @@ def test_kernel_of_squeezed_inputs_by_hand():
     f = phi_test @ last.w[0]
     assert float(squeezed_kernel_error(end)) == float((f * y_test <= 0).double().mean())
     torch.testing.assert_close(squeezed_information(end)[0], information(K, y))
+
+
+def test_later_ratios_by_hand():
+    end = train([ONE.replace(P=30, P_test=50)])
+    along = float(alignment(end)[0, 1])
+    assert float(Lambda_felt(end)) == pytest.approx(math.sqrt(2 * along / (1 - along)))  # d = 3, so two others
+    for ratio, error in zip((Lambda_at_end, Lambda_felt), late_kernel_errors(end)[0], strict=True):
+        f = end.by_kernel(end.w0, squeeze(end.setup, ratio(end)))
+        assert float(error) == float((f * end.data.test.y <= 0).double().mean())
+    one = {"W1": torch.eye(3, dtype=torch.float64)[None], "W2": torch.ones(1, 1, 3, dtype=torch.float64)}
+    assert float(Lambda_felt(replace(end, w=one))) == pytest.approx(1)  # a neuron along every axis
 
 
 def test_alignment_of_known_weights():

@@ -80,6 +80,14 @@ def Lambda_at_end(trained: Trained) -> Tensor:
     return _ratio(trained, trained.w)
 
 
+@observable(needs=informative)
+def Lambda_felt(trained: Trained) -> Tensor:
+    """The ratio that the output feels at the end: that of `aligned`, where neurons that do not matter hardly count."""
+    d_par = informative(trained.setup)
+    along = aligned(trained.w, d_par)
+    return decided(trained, (along / d_par / ((1 - along) / (trained.setup.d - d_par))).sqrt())
+
+
 def _first_gradients(trained: Trained) -> tuple[Tensor, Tensor]:
     """Gradient of the loss by W1 at the initial weights, in informative and in the other directions."""
     x, y = trained.data.train
@@ -120,6 +128,14 @@ def gradient_noise(trained: Trained) -> Tensor:
 def squeezed_kernel_error(trained: Trained) -> Tensor:
     """Test error of the frozen initial kernels on inputs whose other directions are divided by the net's own Lambda."""
     return error_of(trained, trained.by_kernel(trained.w0, squeeze(trained.setup, Lambda(trained))))
+
+
+@observable(dims={"ratio": 2}, needs=informative)
+def late_kernel_errors(trained: Trained) -> Tensor:
+    """Test errors of the same kernels on inputs divided by `Lambda_at_end`, and by `Lambda_felt`."""
+    factors = [ratio(trained) for ratio in (Lambda_at_end, Lambda_felt)]
+    found = [trained.by_kernel(trained.w0, squeeze(trained.setup, factor)) for factor in factors]
+    return torch.stack([error_of(trained, f) for f in found], dim=1)
 
 
 def _binned(setup: Setup) -> None:
