@@ -15,7 +15,8 @@ PICTURES = ("image/", "text/html", "application/vnd.plotly")
 def execute(path: Path) -> None:
     """Run every cell of `path` in its own folder, drop the pictures of its outputs, and write it back."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=3600, record_timing=False, resources={"metadata": {"path": path.parent}}).execute()
+    folder = {"metadata": {"path": path.parent}}
+    NotebookClient(notebook, timeout=3600, record_timing=False, coalesce_streams=True, resources=folder).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             for kind in [kind for kind in output.get("data", {}) if kind.startswith(PICTURES)]:
