@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The conclusion comes last: it reads the verdicts of the others.
-NOTEBOOKS = $(filter-out book/conclusion.ipynb,$(wildcard book/*.ipynb)) book/conclusion.ipynb
+# These come last: they show verdicts of the others.
+READERS := book/introduction.ipynb book/conclusion.ipynb
+NOTEBOOKS = $(filter-out $(READERS),$(wildcard book/*.ipynb)) $(READERS)
 
 # One thread a process: the nets are small, and the tests run in as many processes as there are cores.
 export OMP_NUM_THREADS ?= 1

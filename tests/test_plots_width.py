@@ -25,3 +25,12 @@ def test_the_density_counts_the_neurons_of_the_wide_net(ax):
     mesh, dots = ax.collections
     assert 980 < np.asarray(mesh.get_array()).sum() <= 1000
     assert np.asarray(dots.get_offsets()) == pytest.approx(wide.values[:7, :2])
+
+
+def test_a_predictor_its_linearisation_and_the_training_points_are_drawn(ax):
+    x, both = np.linspace(-1, 1, 5), xr.DataArray([[1.0, 2, 3, 4, 5], [5.0, 4, 3, 2, 1]], dims=("which", "pixel"))
+    plots_width.over_line(ax, x, both, (np.array([-0.5, 0.5]), np.array([-1.0, 1.0])))
+    start, f, linear, points = ax.lines
+    assert list(start.get_ydata()) == [0, 0] and list(f.get_xdata()) == list(x)
+    assert list(f.get_ydata()) == [1, 2, 3, 4, 5] and list(linear.get_ydata()) == [5, 4, 3, 2, 1]
+    assert list(points.get_ydata()) == [-1, 1]

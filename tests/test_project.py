@@ -30,6 +30,7 @@ LAYERS = [
     {"linearity", "kernel_pca", "infinite_width", "diffeo"},
     {"stripe", "watched", "landscape"},
     {"machines"},
+    {"representation"},
     {"experiment"},
     {"packings", "perceptron", "gaussian_fields", "neighbours", "architecture", "fits", "claims", "audit"}
     | {"random_features"},

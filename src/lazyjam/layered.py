@@ -83,6 +83,11 @@ class LayeredTangent:
         return self._layers.z[:-1]
 
     @property
+    def activities(self) -> list[Tensor]:
+        """sigma(a) of the hidden layers before it is rescaled, (R, P, h) each."""
+        return self._layers.inputs[1:]
+
+    @property
     def output_slopes(self) -> list[Tensor]:
         """d f_tilde / d a of the hidden layers, (R, P, h) each."""
         return [delta for delta in self._deltas if delta is not None]

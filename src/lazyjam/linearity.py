@@ -10,12 +10,12 @@ from .observables import Observable, decided, error_of, observable
 from .setups import Trained, check_flow
 from .tangents import flatten
 from .training import train
-from .types import Params
+from .types import Inputs, Outputs, Params
 
 
-def _layers(trained: Trained, w: Params) -> LayeredTangent:
-    """The net at weights w on the kernel set, layer by layer."""
-    tangent = trained.network.tangent(w, trained.data.kernel.x)
+def layers(trained: Trained, w: Params, x: Inputs) -> LayeredTangent:
+    """The net at weights w on inputs x, layer by layer. Raises ValueError for one that is not fully connected."""
+    tangent = trained.network.tangent(w, x)
     if not isinstance(tangent, LayeredTangent):
         architecture = trained.setup.architecture
         raise ValueError(f"pre-activations are measured layer by layer in fully connected nets, got {architecture!r}.")
@@ -30,7 +30,7 @@ def _rms(values: Tensor) -> Tensor:
 @observable(dims={"layer": lambda setup: setup.L})
 def preactivation_change(trained: Trained) -> Tensor:
     """rms of a(end) - a(0) over that of a(0), for the neurons of each hidden layer on the kernel set."""
-    z0, z = (_layers(trained, w).preactivations for w in (trained.w0, trained.w))
+    z0, z = (layers(trained, w, trained.data.kernel.x).preactivations for w in (trained.w0, trained.w))
     changes = [_rms(now - start) / _rms(start) for now, start in zip(z, z0, strict=True)]
     return decided(trained, torch.stack(changes, dim=1))
 
@@ -38,16 +38,21 @@ def preactivation_change(trained: Trained) -> Tensor:
 @observable(dims={"layer": lambda setup: setup.L})
 def output_slope(trained: Trained) -> Tensor:
     """rms of df / da at the initial weights, over the neurons of each hidden layer and the kernel set (Section 4)."""
-    slopes = _layers(trained, trained.w0).output_slopes
+    slopes = layers(trained, trained.w0, trained.data.kernel.x).output_slopes
     return trained.alpha[:, None] * torch.stack([_rms(slope) for slope in slopes], dim=1)
+
+
+def linearised(trained: Trained, x: Inputs) -> Outputs:
+    """f_lin(x) = alpha grad f_tilde(w_0) . (w - w_0): the predictor to first order in the change of the weights."""
+    start = trained.network.tangent(trained.w0, x)
+    return trained.alpha[:, None] * start.jvp(flatten(trained.w) - flatten(trained.w0))
 
 
 @observable()
 def linear_residual(trained: Trained) -> Tensor:
-    """||f - f_lin|| / ||f|| on the test set, f_lin = alpha grad f_tilde(w_0) . (w - w_0): what bends on the way."""
-    start = trained.network.tangent(trained.w0, trained.data.test.x)
-    linear = trained.alpha[:, None] * start.jvp(flatten(trained.w) - flatten(trained.w0))
-    return decided(trained, _rms(trained.f_test - linear) / _rms(trained.f_test))
+    """||f - f_lin|| / ||f|| on the test set: what bends on the way."""
+    f, linear = trained.f_test, linearised(trained, trained.data.test.x)
+    return decided(trained, _rms(f - linear) / _rms(f))
 
 
 @observable()

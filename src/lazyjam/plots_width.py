@@ -1,4 +1,4 @@
-"""The drawing of Figure 3: a manifold of functions and its tangent plane, and neurons that become a density."""
+"""The drawing of Figure 3: functions and their linearisations, and neurons that become a density."""
 
 import numpy as np
 import xarray as xr
@@ -31,6 +31,20 @@ def manifold(ax: Axes, piece: Patch) -> Axes:
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.labelpad = -5
         axis.set_major_locator(MaxNLocator(4))
+    return ax
+
+
+def over_line(ax: Axes, x: np.ndarray, both: xr.DataArray, train: tuple[np.ndarray, np.ndarray]) -> Axes:
+    """The predictor of one input at the end, full, and to first order in the weights, dashed; f = 0, as at the start.
+
+    both: over which and pixel, as in `watched.on_line`, at the points x. train: the training inputs and their labels.
+    """
+    f, linear = both.values
+    ax.axhline(0, color="0.5", lw=1, ls=":", label="at the start")
+    ax.plot(x, f, color=JAMMED, lw=1.8, label="at the end, $f$")
+    ax.plot(x, linear, color=LAZY, lw=1.5, ls="--", label=r"linearised, $f_\mathrm{lin}$")
+    ax.plot(*train, color=FEATURE, ls="", marker="o", ms=5, mec=JAMMED, mew=0.5, label="training points")
+    ax.set(xlabel="$x$", ylabel="predictor")
     return ax
 
 

@@ -1,4 +1,4 @@
-"""A net of two inputs, watched: its neurons along the flow, and its predictor in the plane."""
+"""A net of one or two inputs, watched: its neurons along the flow, its predictor on the line and in the plane."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .flow import gradient_flow
+from .linearity import linearised
 from .losses import LOSSES
 from .observables import decided, observable
 from .setups import Setup, Trained
@@ -71,3 +72,20 @@ def _plane(setup: Setup) -> None:
 def on_grid(trained: Trained) -> Tensor:
     """The predictor of two inputs, on `grid()`, in single precision."""
     return decided(trained, trained.predictor(grid().to(trained.alpha.device))).float()
+
+
+def line() -> Tensor:
+    """The points of `on_line`, (PIXELS, 1), from -EDGE to EDGE."""
+    return torch.linspace(-EDGE, EDGE, PIXELS, dtype=torch.float64)[:, None]
+
+
+def _line(setup: Setup) -> None:
+    if setup.d != 1:
+        raise ValueError(f"a predictor is drawn over a line, of d = 1 input, got d = {setup.d}.")
+
+
+@observable(dims={"which": 2, "pixel": PIXELS}, needs=_line)
+def on_line(trained: Trained) -> Tensor:
+    """The predictor of one input on `line()`, and what it is to first order in the weights, in single precision."""
+    x = line().to(trained.alpha.device)
+    return decided(trained, torch.stack([trained.predictor(x), linearised(trained, x)], dim=1)).float()
