@@ -58,6 +58,11 @@ class Claim(BaseModel):
         """What is expected, in symbols: "0 ± 0.1" or "> 0.5"."""
         return f"{self.expected:g} ± {self.tolerance:g}" if self.kind == "value" else f"{self.sense} {self.expected:g}"
 
+    def line(self, found: str, verdict: str, reason: str) -> str:
+        """The claim, what was found, its verdict and the reason, in one line."""
+        why = f" ({reason})" if reason else ""
+        return f"{self.id}: expected {self.expectation}, measured {found}: {verdict}{why}"
+
     @property
     def rule(self) -> str:
         """The hash of all that decides. A verdict carries it, so that one under an earlier rule is recognised."""
@@ -79,9 +84,7 @@ class Verdict:
     reason: str = ""
 
     def __str__(self) -> str:
-        measured, error = rounded(self.measured, self.error)
-        why = f" ({self.reason})" if self.reason else ""
-        return f"{self.claim.id}: expected {self.claim.expectation}, measured {measured} ± {error}: {self.verdict}{why}"
+        return self.claim.line(" ± ".join(rounded(self.measured, self.error)), self.verdict, self.reason)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What Jupyter shows and keeps: one line, a paragraph for the book, and the numbers for `lazyjam claims`."""

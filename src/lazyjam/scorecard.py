@@ -58,8 +58,7 @@ class Row(NamedTuple):
         return (self.measured - self.claim.expected) / self.claim.tolerance
 
     def __str__(self) -> str:
-        why = f" ({self.reason})" if self.reason else ""
-        return f"{self.claim.id}: expected {self.claim.expectation}, measured {self.found}: {self.verdict}{why}"
+        return self.claim.line(self.found, self.verdict, self.reason)
 
 
 @dataclass(frozen=True)
