@@ -117,7 +117,8 @@ def test_conda_environment_is_the_same():
     python, pip, lines = environment["dependencies"]
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python.removeprefix("python="))
     assert pip == "pip"
-    assert lines == {"pip": ["-c constraints.txt", "-e .[all]"]}
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert lines == {"pip": [index, "-c constraints.txt", "-e .[all]"]}
 
 
 def test_makefile_installs_the_pinned_torch():
