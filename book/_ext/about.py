@@ -50,9 +50,10 @@ def facts() -> dict[str, tuple[str, str, str]]:
         rows = [row for row in score.rows if row.claim.chapter == name]
         records, seconds = kept(chapter, store)
         time = minutes(seconds).replace("< 1", "less than one")
-        cost = f"its {records} kept results took {time} minute{'s' * (time not in ('1', 'less than one'))} of a core"
+        took = f"its {records} kept results took {time} minute{'s' * (time not in ('1', 'less than one'))} of a core"
+        cost = took if records else "it needs no kept results of its own"
         verdicts = tally(Counter(row.verdict for row in rows))
-        found[name] = where(chapter.title, [row.claim for row in rows]), verdicts, cost if records else ""
+        found[name] = where(chapter.title, [row.claim for row in rows]), verdicts, cost
     return found
 
 
@@ -79,7 +80,7 @@ def about(name: str, conclusion: str, rerun: str, repository: str | None) -> nod
     first = nodes.paragraph("", "", nodes.strong("", place))
     if verdicts:
         first += [nodes.Text(": "), nodes.reference("", verdicts, refuri=f"{conclusion}#{SCORE}", internal=True)]
-    first += nodes.Text(f"; {cost}." if cost else ".")
+    first += nodes.Text(f"; {cost}.")
     how = nodes.reference("", "Compute it again", refuri=rerun, internal=True)
     command = f"lazyjam run {name} -o mine.ipynb"
     again = [nodes.paragraph("", "", how, nodes.Text(":")), nodes.literal_block(command, command, language="bash")]
