@@ -1,4 +1,4 @@
-# make book | test | stress | bench | notebooks | clean      Everything runs in .venv, which is set up when it is missing.
+# make book | test | stress | bench | notebooks | archive | links | clean      Everything runs in .venv, which is set up when it is missing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ NOTEBOOKS = $(filter-out $(READERS),$(wildcard book/*.ipynb)) $(READERS)
 # One thread a process: the nets are small, and the tests run in as many processes as there are cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test stress bench notebooks figures clean
+.PHONY: book test stress bench notebooks figures archive links clean
 
 book: $(READY)
 	$(BIN)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going --all
@@ -36,6 +36,14 @@ bench: $(READY)
 notebooks figures: $(READY)
 	$(BIN)/python book/_ext/execute.py $(NOTEBOOKS)
 	$(BIN)/python book/_ext/overview.py
+
+# All kept results in one file, dist/lazyjam-records-VERSION.zip, for a release.
+archive: $(READY)
+	$(BIN)/python book/_ext/archive.py
+
+# Asks every link of the book, which takes a network.
+links: $(READY)
+	$(BIN)/jupyter-book build book --config _config.yml --path-output . --builder linkcheck
 
 # The mark is written last, so that an installation that was interrupted is taken up again.
 $(READY): pyproject.toml constraints.txt

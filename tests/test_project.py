@@ -118,7 +118,8 @@ def test_conda_environment_is_the_same():
     python, pip, lines = environment["dependencies"]
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python.removeprefix("python="))
     assert pip == "pip"
-    assert lines == {"pip": ["-c constraints.txt", "-e .[all]"]}
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert lines == {"pip": [index, "-c constraints.txt", "-e .[all]"]}
 
 
 def test_makefile_installs_the_pinned_torch():
@@ -126,7 +127,10 @@ def test_makefile_installs_the_pinned_torch():
 
 
 def test_citation_has_the_version_of_the_package():
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    released = f"\n# {PROJECT['version']}" in "\n" + (ROOT / "CHANGELOG.md").read_text()
+    assert ("date-released" in citation) == released, "a released version has a heading in CHANGELOG.md and a date"
 
 
 def test_the_table_of_costs_is_that_of_the_whole_benchmark(monkeypatch):

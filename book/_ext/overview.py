@@ -20,6 +20,11 @@ HEAD = """\
 """
 
 
+def minutes(seconds: float) -> str:
+    """Of a core, as the table and the chapters say them."""
+    return f"{seconds / 60:.0f}" if seconds >= 30 else "< 1"
+
+
 def table(readme: str) -> str:
     """The table with the words that it has in `readme`; a chapter without any gets a question mark."""
     words = dict(re.findall(r"\(book/(\w+)\.ipynb\) \|[^|]*\| ([^|]*?) \|", readme))
@@ -29,9 +34,8 @@ def table(readme: str) -> str:
     for name in (page["file"] for part in toc["parts"] for page in part["chapters"] if page["file"] in known):
         seconds = kept(known[name], cache)[1]
         verdicts = [counts.get(name, {}).get(verdict, 0) for verdict in (REPRODUCED, NOT_REPRODUCED, OUT_OF_REACH)]
-        minutes = f"{seconds / 60:.0f}" if seconds >= 30 else "< 1"
         cells = [f"[{known[name].title}](book/{name}.ipynb)", f"[svg](figures/{name}.svg)", words.get(name, "?"),
-                 *(verdicts if any(verdicts) else "–––"), minutes]  # fmt: skip
+                 *(verdicts if any(verdicts) else "–––"), minutes(seconds)]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |\n")
     return HEAD + "".join(lines)
 

@@ -209,7 +209,7 @@ def _label(one: Chapter, changed: dict[str, Any], out: Path) -> None:
 def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
     from .rehearsal import ChapterError, cpu_seconds, rehearse  # it imports what draws, which is slow
 
-    typer.echo(f"Going through {one.name} without running it: up to a minute.", err=True)
+    typer.echo(f"Going through {one.name} without running it: half a minute, or minutes for very many runs.", err=True)
     try:
         found = rehearse(one, changed)
     except ChapterError as error:
