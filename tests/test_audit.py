@@ -66,19 +66,19 @@ def test_what_was_computed_here_agrees(cache):
 @pytest.mark.parametrize("column, change", [("probe", lambda v: 1.03 * v), ("N_delta", lambda v: v + 1)])
 def test_a_changed_number_of_a_wide_net_disagrees(cache, column, change):
     run = audit.strata(audit.eligible(cache))[WIDE][0]
-    assert audit.compare(run, strict=True).verdict == AGREES
+    assert audit.compare(run).verdict == AGREES
     moved = changed(run.record, **{column: change(run.record.columns[column])})
-    assert audit.compare(run._replace(record=moved), strict=True).verdict == DISAGREES
+    assert audit.compare(run._replace(record=moved)).verdict == DISAGREES
 
 
 def test_near_jamming_the_measured_spread_is_allowed_and_no_more(cache):
     run = audit.strata(audit.eligible(cache))[NEAR_JAMMING][0]
     moved = run._replace(record=changed(run.record, probe=-run.record.columns["probe"]))
-    outcome = audit.compare(moved, strict=False)
+    outcome = audit.compare(moved)
     assert outcome.verdict == DISAGREES and outcome.difference > outcome.allowed >= audit.TOLERANCE
     assert "a change of the weights by 1e-15 makes" in outcome.reason
     barely = run._replace(record=changed(run.record, N_delta=np.array(1)))  # 1 % of 30 patterns is less than one
-    assert audit.compare(barely, strict=False).verdict == DISAGREES
+    assert audit.compare(barely).verdict == DISAGREES
 
 
 def test_disturbed_weights_move_the_outcome_by_little():
@@ -103,7 +103,7 @@ def test_other_data_are_refused_and_absent_data_are_skipped(cache, tmp_path):
 
 def test_a_record_under_a_key_that_is_not_its_own_disagrees(cache):
     run = audit.eligible(cache)[0]
-    outcome = audit.compare(run._replace(key="0" * 32), strict=False)
+    outcome = audit.compare(run._replace(key="0" * 32))
     assert outcome.verdict == DISAGREES and run.key in outcome.reason
 
 
@@ -129,10 +129,10 @@ def test_a_run_that_breaks_off_when_it_is_made_again_disagrees(cache, monkeypatc
 
     monkeypatch.setattr(audit, "_measured", broken)
     broken.runs = (1,)
-    outcome = audit.compare(kept, strict=False)
+    outcome = audit.compare(kept)
     assert outcome.verdict == audit.DISAGREES and outcome.reason == "it was broken off this time"
     broken.runs = (audit.DISTURBED,)
-    assert "a change of the weights" in audit.compare(kept, strict=False).reason
+    assert "a change of the weights" in audit.compare(kept).reason
 
 
 def test_what_was_asked_of_data_is_asked_again(tmp_path):
