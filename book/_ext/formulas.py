@@ -17,7 +17,8 @@ from sphinx.util import logging
 
 LOG = logging.getLogger(__name__)
 FONT = "_static/formulas.woff"
-CHARACTERS = "20-7E,B1,D7,302,303,307,391-3F5,2016-2063,210B-2135,2190-2195,2200-2209,2212-222E,2248-226B,22A5,22C5,27E8-27FA,1D434-1D467,1D6A4-1D71B"
+CHARACTERS = ("20-7E,B1,D7,2DC,302,303,307,391-3F5,2016-2063,"
+              "210B-2135,2190-2195,2200-2209,2212-222E,2248-226B,22A5,22C5,27E8-27FA,1D434-1D467,1D6A4-1D71B")
 ACCENTED = re.compile(r"(\\(?:tilde|dot|hat|bar))\s*(\\[A-Za-z]+|[A-Za-z])(?=\s*_)")
 """A letter with an accent and an index, which docutils would put under the letter."""
 
@@ -38,7 +39,8 @@ def mathml(node, as_block):
     try:
         if node.get("number") is not None:
             raise MathError("numbers of equations are not provided for")
-        return tex2mathml(ACCENTED.sub(r"\1{\2}{}", tex), as_block).replace("\n", "")
+        formula = tex2mathml(ACCENTED.sub(r"\1{\2}{}", tex), as_block)
+        return formula.replace("\n", "").replace(">~</mo>", ">˜</mo>")  # the small one of an accent
     except MathError as error:
         LOG.warning("the formula %r is not typeset: %s", tex, error, location=node)
         return f"<code>{escape(tex)}</code>"

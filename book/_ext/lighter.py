@@ -1,7 +1,7 @@
 """What the theme ships and no page of the book uses is left out of the built pages.
 
-Rules of a style sheet go whose classes stand in no page and in no script, and so do icons. The script of 1.5 MB that would
-draw the icons is emptied: the font that the style sheet names has them, too.
+Rules of a style sheet go whose classes stand in no page and in no script, and so do icons. The script of 1.5 MB that
+would draw the icons is emptied: the font that the style sheet names has them, too.
 """
 
 import re
