@@ -17,8 +17,8 @@ from sphinx.util import logging
 
 LOG = logging.getLogger(__name__)
 FONT = "_static/formulas.woff"
-CHARACTERS = ("20-7E,B1,D7,2DC,302,303,307,391-3F5,2016-2063,"
-              "210B-2135,2190-2195,2200-2209,2212-222E,2248-226B,22A5,22C5,27E8-27FA,1D434-1D467,1D6A4-1D71B")
+CHARACTERS = ("20-7E,B1,D7,2D9,2DC,302,303,307,391-3F5,2016-2063,"
+              "210B-2135,2190-2195,2200-223D,2248-226B,22A5,22C5,27C2,27E8-27FA,1D434-1D467,1D6A4-1D71B")
 ACCENTED = re.compile(r"(\\(?:tilde|dot|hat|bar))\s*(\\[A-Za-z]+|[A-Za-z])(?=\s*_)")
 """A letter with an accent and an index, which docutils would put under the letter."""
 
