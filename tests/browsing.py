@@ -46,9 +46,11 @@ FEWER_WORDS = """() => {
   }
 }"""
 
-AXE = """async rules => {
+# What is the same on all pages, and formulas, whose colour is that of the text, are looked at where `everything` is.
+AXE = """async ([everything, rules]) => {
   const options = {resultTypes: ["violations"], preload: false, ...(rules ? {runOnly: rules} : {})};
-  const found = (await axe.run(document, options)).violations;
+  const context = everything ? document : {exclude: [["math"], [".bd-sidebar-primary"], [".bd-header-article"]]};
+  const found = (await axe.run(context, options)).violations;
   return found.filter(one => ["serious", "critical"].includes(one.impact)).flatMap(one => one.nodes.map(node =>
     `${one.id}: ${node.html.slice(0, 120)} ${node.failureSummary.split("\\n")[1].trim()}`));
 }"""
