@@ -1,5 +1,7 @@
 """Figures: the same bytes on every run, and what is drawn is what the table says."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -34,6 +36,12 @@ def draw(tables, folder):
     plots.kernel_change(cx, tables[0], against="alpha")
     plots.save(figure, folder, "some", plots.rows(tables[1]))
     return ax, bx
+
+
+def test_coordinates_of_a_drawing_are_short(tables, tmp_path):
+    draw(tables, tmp_path)
+    paths = re.findall(r' d="([^"]*)"', (tmp_path / "some.svg").read_text())
+    assert len(paths) > 50 and not [path for path in paths if re.search(r"\.\d{3}", path)]
 
 
 def test_same_bytes(tables, tmp_path):

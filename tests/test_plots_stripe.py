@@ -70,7 +70,7 @@ def test_a_predictor_in_the_plane(ax):
     f = watched.grid()[:, 0].numpy() - 1.0  # zero at x_1 = 1
     x, y = np.array([[1.0, 2.0], [-2.0, 0.0], [0.5, 0.5]]), np.array([1.0, -1.0, -1.0])
     plots_stripe.predictor(ax, f, x, y)
-    colour, zero, plus, minus = ax.collections
+    (colour,), (zero, plus, minus) = ax.images, ax.collections
     assert colour.get_array().min() == -2 and colour.get_array().max() == pytest.approx(2)
     (border,) = zero.get_paths()
     assert border.vertices[:, 0] == pytest.approx(1.0)

@@ -1,10 +1,7 @@
 """The directive `phase-diagram`: Figure 4 with its numbers under the pointer, from those that its chapter wrote.
 
     ```{phase-diagram} ../figures/fig04_phase_diagram.csv
-    Read off every cell
     ```
-
-The content is the words of a button. Only who presses it loads the script of plotly.
 """
 
 import pandas as pd
@@ -16,12 +13,11 @@ from lazyjam.interactive import phase_diagram
 
 class PhaseDiagram(SphinxDirective):
     required_arguments = 1
-    has_content = True
 
     def run(self):
         name, path = self.env.relfn2path(self.arguments[0])
         self.env.note_dependency(name)
-        return [nodes.raw("", phase_diagram(pd.read_csv(path)).on_demand(" ".join(self.content)), format="html")]
+        return [nodes.raw("", phase_diagram(pd.read_csv(path)).html(), format="html")]
 
 
 def setup(app):

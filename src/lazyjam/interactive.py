@@ -15,8 +15,8 @@ from .fits import crossing
 from .plots import ERROR_MAP, FEATURE, JAMMED, LAZY, NAMES, _edges
 from .plots_stripe import MINUS, PLUS, arrows
 
-PLOTLY = "_static/plotly/plotly.min.js"  # where the book keeps the script; a page that shows a picture loads it
-ON_DEMAND = Path(__file__).with_name("on_demand.html")
+PLOTLY = "_static/plotly/plotly.min.js"  # where the book keeps the script
+PAGE = Path(__file__).with_name("interactive.html")
 OBSERVABLES = {
     "test error": ("error", [[t, "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * np.array(ERROR_MAP(t)[:3])))]
                              for t in np.linspace(0, 1, 9).tolist()]),
@@ -30,27 +30,29 @@ FLOOR, CEILING = 1e-3, 10.0  # between these a loss is drawn: deeper valleys are
 
 
 class Interactive:
-    """A plotly figure as a notebook shows it: as a part of a page that loads PLOTLY, or for JupyterLab as its JSON."""
+    """A plotly figure as a notebook shows it: on a page behind a button, for JupyterLab as its JSON.
 
-    def __init__(self, figure: Any, name: str):
-        self.figure, self.name = figure, name
+    The button has the words `ask`, and only who presses it loads PLOTLY. Menus and sliders of the figure are ordinary
+    controls of a page there, which keys reach. says: what the figure is, for who cannot see it.
+    """
+
+    def __init__(self, figure: Any, name: str, says: str, ask: str):
+        self.figure, self.name, self.says, self.ask = figure, name, says, ask
 
     def __repr__(self) -> str:
         return f"Interactive({self.name!r})"
 
+    def html(self) -> str:
+        """The part of a page, which stays light until the button is pressed."""
+        figure = self.figure.to_json().replace("</", r"<\/")
+        page, words = Template(PAGE.read_text(encoding="utf-8")), dict(ask=escape(self.ask), says=escape(self.says))
+        return page.substitute(words, name=self.name, figure=figure, script=PLOTLY)
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        how = dict(full_html=False, include_plotlyjs=False, auto_play=False, div_id=f"plotly-{self.name}")
-        page = self.figure.to_html(config={"displayModeBar": False, "responsive": True}, **how)
         return {
-            "text/plain": repr(self), "text/html": f'<script src="{PLOTLY}"></script>\n{page}',
+            "text/plain": repr(self), "text/html": self.html(),
             "application/vnd.plotly.v1+json": self.figure.to_plotly_json(),
         }  # fmt: skip
-
-    def on_demand(self, ask: str) -> str:
-        """HTML of a button with the words `ask`, which loads PLOTLY and draws. Until then the page stays light."""
-        figure = self.figure.to_json().replace("</", r"<\/")
-        page = Template(ON_DEMAND.read_text(encoding="utf-8"))
-        return page.substitute(name=self.name, ask=escape(ask), figure=figure, script=PLOTLY)
 
 
 def neurons(x: np.ndarray, y: np.ndarray, story: xr.DataArray) -> Interactive:
@@ -82,11 +84,13 @@ def neurons(x: np.ndarray, y: np.ndarray, story: xr.DataArray) -> Interactive:
         yaxis=dict(title="the other direction", scaleanchor="x", **axis),
         sliders=[dict(steps=steps, currentvalue=dict(prefix="loss / first loss: "), pad=dict(t=40))],
     )  # fmt: skip
-    return Interactive(go.Figure([*dots, *frames[0].data], layout, frames), "neurons")
+    says = "The plane of the data, with the weights of the neurons as points that move as the loss falls"
+    ask = "Watch the neurons as the loss falls (loads 4.5 MB)"
+    return Interactive(go.Figure([*dots, *frames[0].data], layout, frames), "neurons", says, ask)
 
 
 def phase_diagram(cells: pd.DataFrame) -> Interactive:
-    """Fig. 4 with its numbers under the pointer. Buttons choose the data set and the observable.
+    """Fig. 4 with its numbers under the pointer. Menus choose the data set and the observable.
 
     cells: rows with the columns of `crossover.cells`. White is where the kernel changes as much as itself; the black
     line is where it does so by interpolation.
@@ -123,9 +127,12 @@ def phase_diagram(cells: pd.DataFrame) -> Interactive:
         template="plotly_white", height=520, margin=dict(l=60, r=10, t=90, b=50), plot_bgcolor=JAMMED, dragmode=False,
         xaxis=dict(title="width h", tickvals=[2**i for i in range(1, 11)], **axis),
         yaxis=dict(title="output scale α̃", exponentformat="power", dtick=1, **axis),
-        updatemenus=[dict(menu, buttons=data_sets, y=1.09), dict(menu, buttons=observables, y=1.0)],
+        updatemenus=[dict(menu, name="data set", buttons=data_sets, y=1.09),
+                     dict(menu, name="what is shown", buttons=observables, y=1.0)],
     )  # fmt: skip
-    return Interactive(go.Figure([*maps, *lines], layout).update_layout(axes[0]), "phase-diagram")
+    figure = go.Figure([*maps, *lines], layout).update_layout(axes[0])
+    says = "The phase diagram, with the numbers of every cell under the pointer"
+    return Interactive(figure, "phase-diagram", says, "Read off every cell (loads 4.5 MB)")
 
 
 def _look(table: pd.DataFrame, label: str) -> dict[str, Any]:
@@ -170,4 +177,5 @@ def landscapes(slices: dict[str, tuple[np.ndarray, np.ndarray]]) -> Interactive:
     z, camera = dict(title="log loss", range=[ends[0] - 0.2, ends[1] + 0.2]), dict(eye=dict(x=1.2, y=-2.1, z=1.4))
     figure.update_scenes(xaxis_title="u", yaxis_title="v", zaxis=z, camera=camera, aspectratio=dict(x=1, y=1, z=0.7))
     figure.update_layout(template="plotly_white", height=400, margin=dict(l=0, r=0, t=30, b=0))
-    return Interactive(figure, "landscapes")
+    says = "The logarithm of the loss over two directions, as surfaces side by side"
+    return Interactive(figure, "landscapes", says, "Turn the surfaces (loads 4.5 MB)")

@@ -1,6 +1,8 @@
 """One drawing function per figure: table in, axes out. Colour means the same thing everywhere in the book."""
 
+import re
 from collections.abc import Iterable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -45,9 +47,16 @@ def save(figure: Figure, folder: str | Path, name: str, numbers: pd.DataFrame) -
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    drawing = StringIO()
+    figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
+    (folder / f"{name}.svg").write_text(_short(drawing.getvalue()), encoding="utf-8")
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})
     numbers.to_csv(folder / f"{name}.csv", float_format="%.6g")
+
+
+def _short(svg: str) -> str:
+    """Coordinates of paths to a hundredth of a point, which is all that can be seen of them."""
+    return re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), svg)
 
 
 def title(setup: Setup) -> str:

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.collections import EllipseCollection, LineCollection
+from matplotlib.collections import EllipseCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
@@ -38,13 +38,15 @@ def configuration(ax: Axes, packing: xr.Dataset, colour: str, *, title: str = ""
     colours = np.array([to_rgba(colour, one) for one in alpha])
     for shift in product((-1, 0, 1), repeat=2):
         x = here.x + shift
-        near = ((x > -0.2) & (x < 1.2)).all(1)
+        near = ((x > -here.a[:, None]) & (x < 1 + here.a[:, None])).all(1)
         ax.add_collection(EllipseCollection(
             2 * here.a[near], 2 * here.a[near] / here.aspect, np.degrees(here.theta[near]), units="xy", offsets=x[near],
             offset_transform=ax.transData, facecolor=colours[near], edgecolor="white", linewidth=0.6,
         ))  # fmt: skip
-        ends = x[touching.pairs[:, 0]][:, None] + np.stack([np.zeros_like(touching.r), touching.r], 1)
-        ax.add_collection(LineCollection(ends, color="black", lw=0.8))
+        from_x, to = x[touching.pairs[:, 0]], x[touching.pairs[:, 0]] + touching.r
+        seen = ((np.minimum(from_x, to) < 1) & (np.maximum(from_x, to) > 0)).all(1)
+        broken = np.stack([from_x, to, np.full_like(to, np.nan)], 1)[seen]  # one path of many pieces
+        ax.plot(*broken.reshape(-1, 2).T, color="black", lw=0.8, solid_capstyle="butt")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[], title=title)
     ax.spines[:].set_visible(True)
     return ax

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import seaborn as sns
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -145,7 +146,9 @@ def predictor(ax: Axes, f: np.ndarray, x: np.ndarray, y: np.ndarray) -> Axes:
     """
     side = round(len(f) ** 0.5)
     line, square = np.linspace(-EDGE, EDGE, side), f.reshape(side, side)
-    ax.pcolormesh(line, line, square.clip(-2, 2), cmap="PuOr", vmin=-4, vmax=4, shading="gouraud", rasterized=True)
+    outer = EDGE * side / (side - 1)  # of the pixels, whose middles are the points; few colours make a small file
+    ax.imshow(square.clip(-2, 2), cmap=colormaps["PuOr"].resampled(64), vmin=-4, vmax=4, origin="lower",
+              extent=(-outer, outer, -outer, outer), interpolation="bilinear")  # fmt: skip
     ax.contour(line, line, square, [0.0], colors="0.1", linewidths=1.2)
     for label, marker, face in ((1, "o", "white"), (-1, "o", "0.1")):
         ax.scatter(*x[y == label].T, s=9, marker=marker, facecolor=face, edgecolor="0.1", lw=0.6)

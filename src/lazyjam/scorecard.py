@@ -159,7 +159,7 @@ def _html(number: int, row: Row) -> str:
     """A row of the table. What a column is sorted by stands in data-by."""
     claim = row.claim
     off = abs(row.off)
-    link = f"{row.page}#:~:text={quote(claim.id).replace('-', '%2D')}"  # browsers that can scroll to the words
+    link = f"{row.page}#{quote(claim.id)}"
     chapter = f'<a href="{escape(link)}">{escape(row.title)}</a>' if row.page else escape(row.title)
     reason = f"<small>{escape(row.reason)}</small>" if row.reason else ""
     cells = (
