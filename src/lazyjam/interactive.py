@@ -71,7 +71,7 @@ def neurons(x: np.ndarray, y: np.ndarray, story: xr.DataArray) -> Interactive:
     ]  # fmt: skip
     frames = []
     for level in story.level.values[~np.isnan(story[:, 0, 0])]:
-        w = arrows(story.sel(level=level), x).round(3)
+        w = arrows(story.sel(level=level), x).round(3).astype(np.float32)  # half the weight on a page
         moving = go.Scatter(x=w[:, 0], y=w[:, 1], mode="markers", name="neurons", marker=dict(color=FEATURE, size=5),
                             hoverinfo="skip")  # fmt: skip
         frames.append(go.Frame(data=[moving], traces=[2], name=f"{level:g}"))

@@ -175,7 +175,8 @@ def slice_of_landscape(ax: Axes, axis: np.ndarray, loss: np.ndarray) -> Axes:
     """Colours and contours of log10 of the loss over u and v; a loss below 1e-6 is left white: the solutions."""
     levels = np.arange(-6, 2.01, 0.5)
     height = np.log10(np.clip(loss, 1e-9, 99))
-    filled = ax.contourf(axis, axis, height, levels, cmap=LANDSCAPE, extend="max")
+    filled = ax.contourf(axis, axis, height, levels, cmap=LANDSCAPE, extend="max", zorder=-1)
+    filled.set_rasterized(True)  # the outlines of all bands would weigh as much as a page
     ax.contour(axis, axis, height, levels[::2], colors="white", linewidths=0.4, linestyles="solid")
     ax.set(xlabel="$u$", ylabel="$v$", aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
     ax.set(xlim=axis[[0, -1]], ylim=axis[[0, -1]])
