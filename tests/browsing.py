@@ -26,7 +26,8 @@ FACTS = """() => {
     raw: words.textContent.match(/\\\\[(\\[]|\\$[^$\\n]+\\$/g) ?? [],
     formulas: all(".math").map(one => {
       const formula = one.querySelector(":scope > math"), wide = formula?.getBoundingClientRect().width > 0;
-      return {place: place(one), letters: formula?.textContent, typeset: wide && !formula.querySelector("merror")};
+      const cut = formula?.getBoundingClientRect().left < one.getBoundingClientRect().left - 1;
+      return {place: place(one), letters: formula?.textContent, typeset: wide && !formula.querySelector("merror"), cut};
     }),
     footer: document.querySelector("footer.bd-footer-content")?.textContent ?? "",
     width: document.scrollingElement.scrollWidth,
@@ -96,5 +97,7 @@ def served(folder: Path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     server.handle_error = lambda *_: None  # a page that is left breaks off what it has asked for
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import nbformat
 import numpy as np
@@ -218,6 +219,15 @@ def test_ctrl_c_is_one_sentence(project):
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert said.splitlines()[-1].startswith("Stopped. The runs that were finished are kept") and "Traceback" not in said
+
+
+def test_version_and_one_chapter(project):
+    assert lazyjam("--version").stdout == f"lazyjam {version('lazyjam')}\n"
+    long = list(range(20))
+    write(project / "book/tiny.ipynb", f"h: list[int] = {long}  # widths", "print(h)")
+    assert str(long) not in lazyjam("chapters").stdout
+    assert str(long) in lazyjam("chapters", "tiny").stdout
+    assert "unknown chapter 'tinny'" in lazyjam("chapters", "tinny", code=2).stderr
 
 
 def test_claims(project):

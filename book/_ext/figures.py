@@ -28,7 +28,7 @@ class SavedFigures(SphinxTransform):
             if drawn and not all(own or described.get(uri) for uri in saved or [""]):
                 LOG.warning("a figure has no text that says what is to be seen", location=cell)
             for bundle, uri in zip(drawn, saved, strict=False):
-                bundle.replace_self(nodes.image(uri=uri, alt=own or described.get(uri, "")))
+                bundle.replace_self(nodes.image(uri=uri, alt=own or described.get(uri, ""), width="100%"))
 
 
 def elements(node, kind):

@@ -35,7 +35,7 @@ def without(css: str, used: set[str]) -> str:
     css = re.sub(r'url\([^)]*\.woff2\) format\("woff2"\),(?=url\([^)]*\.ttf\))', "", css)
 
     def needs(selector):
-        return re.findall(r"\.([A-Za-z-][\w-]*)", re.sub(r":\w+\([^()]*\)", "", selector))
+        return re.findall(r"\.([A-Za-z-][\w-]*)", re.sub(r":\w+\([^()]*\)|\[[^\]]*\]", "", selector))
 
     def rule(found):
         wanted = [one for one in re.split(r",(?![^(\[]*[)\]])", found[1]) if used.issuperset(needs(one))]

@@ -15,7 +15,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 def failure(chapter: str, ran: dict) -> str:
     """One line for a chapter that failed: the number of the cell, its first line, and the message."""
-    lines = [line for line in COLOURS.sub("", ran["traceback"]).splitlines() if line.strip()]
+    lines = [line for line in COLOURS.sub("", ran["traceback"] or "no traceback").splitlines() if line.strip()]
     first = next((after for line, after in zip(lines, lines[1:], strict=False) if set(line) == {"-"}), "")
     number = re.search(r"Cell In\[(\d+)\]", "\n".join(lines))
     cell = f"cell [{number[1] if number else '?'}], `{first}`" if first else "no cell"

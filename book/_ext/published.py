@@ -19,9 +19,10 @@ LONGEST = 200  # of a description, in characters
 
 
 def git(*words: str, folder: Path = ROOT) -> str:
-    """What git says, "" where there is no git or no repository."""
+    """What git says, "" where there is no git or `folder` is no repository: that of a folder above is another one."""
+    alone = os.environ | {"GIT_CEILING_DIRECTORIES": str(folder.resolve().parent)}
     try:
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(["git", *words], cwd=folder, env=alone, capture_output=True, text=True).stdout.strip()
     except OSError:
         return ""
 
@@ -37,7 +38,8 @@ def address(environ=os.environ) -> str:
     """Of the published book: BOOK_URL, for a domain of one's own, or that of GitHub Pages for GITHUB_REPOSITORY."""
     owner, _, name = environ.get("GITHUB_REPOSITORY", "").partition("/")
     pages = f"https://{owner.lower()}.github.io/" + (f"{name}/" if name.lower() != f"{owner.lower()}.github.io" else "")
-    return environ.get("BOOK_URL") or (pages if name else "")
+    known = environ.get("BOOK_URL") or (pages if name else "")
+    return known and known.rstrip("/") + "/"
 
 
 def configure(app, config):

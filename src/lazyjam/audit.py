@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from . import data as datasets
-from . import machines, stripe
+from . import diffeo, infinite_width, machines, stripe
 from .cache import Cache, Record
 from .observables import N_delta, probe
 from .setups import Setup, Trained
@@ -50,7 +50,8 @@ class Kept(NamedTuple):
 class Outcome(NamedTuple):
     """What became of one record. difference, allowed: of the predictor, in units of its root mean square.
 
-    verdict: "agrees", "disagrees", "refused" (other data than the record's) or "skipped" (no data); reason says why.
+    verdict: "agrees", "disagrees", "refused" (other data than the record's) or "skipped" (no data, or nothing to ask);
+    reason says why.
     """
 
     key: str
@@ -154,7 +155,8 @@ def compare(run: Kept, stratum: str = "") -> Outcome:
         off_by = (unfit_others - unfit).abs().nan_to_num(run.setup.P)  # a disturbed run may be broken off
         spread, spread_off = np.abs(others - again).max() / scale, int(off_by.max())
         reason = "; ".join(filter(None, [reason, f"a change of the weights by {NOISE} makes {spread:.1e}"]))
-        allowed, jammed = max(TOLERANCE, MARGIN * spread), TOLERANCE * run.setup.P * (unfit_then > 0)
+        both_jammed = min(unfit_then, int(unfit[0])) > 0
+        allowed, jammed = max(TOLERANCE, MARGIN * spread), TOLERANCE * run.setup.P * both_jammed
         allowed_off = max(MARGIN * spread_off, jammed)
     agrees = difference <= allowed and off <= allowed_off
     return Outcome(run.key, label, stratum, AGREES if agrees else DISAGREES, float(difference), float(allowed), reason)
@@ -166,7 +168,8 @@ def _compare_numbers(run: Kept, stratum: str) -> Outcome:
     difference: the largest relative one. What a machine says of a test set may differ by one of its points.
     """
     trained, differences = _train(run, 1), {}
-    for module, slack in ((machines, 1.5 / max(run.setup.P_test, 1)), (stripe, 0.0)):
+    for module in (diffeo, infinite_width, machines, stripe):
+        slack = 1.5 / max(run.setup.P_test, 1) if module is machines else 0.0
         for name in run.record.columns.keys() & vars(module).keys():
             if run.record.meta["versions"][name] == vars(module)[name].version:
                 then = run.record.columns[name]
@@ -176,7 +179,7 @@ def _compare_numbers(run: Kept, stratum: str) -> Outcome:
                 differences[name] = float((np.maximum(off - slack, 0) / scale).max())
     if not differences:
         reason = "nothing that was asked of it can be asked again"
-        return Outcome(run.key, _label(run.setup), stratum, DISAGREES, reason=reason)
+        return Outcome(run.key, _label(run.setup), stratum, SKIPPED, reason=reason)
     worst = max(differences, key=differences.get)
     verdict = AGREES if differences[worst] <= TOLERANCE else DISAGREES
     return Outcome(run.key, _label(run.setup), stratum, verdict, differences[worst], TOLERANCE, f"in {worst}")

@@ -6,6 +6,7 @@ and an audit that disagrees are exit code 1, Ctrl-C is 130.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,11 +44,30 @@ app = typer.Typer(
 app.add_typer(store, name="cache")
 
 
+def _version(asked: bool) -> bool:
+    if asked:
+        typer.echo(f"lazyjam {metadata.version('lazyjam')}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command("chapters")
-def list_chapters(as_json: AsJson = False) -> None:
-    """List the chapters: title, kept records and the CPU seconds they took, parameters with type, default and help."""
+def list_chapters(
+    name: Annotated[str | None, typer.Argument(metavar="CHAPTER", help="Only this one, with whole lists.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the chapters: title, kept results and what they took, parameters with type, default and help."""
     root, rows = project(), []
-    for one in chapters(root).values():
+    for one in [chapter(root, name)] if name else chapters(root).values():
         records, seconds = kept(one, Cache(root / "data_cache"))
         rows.append({"name": one.name, "title": one.title, "records": records, "cpu_seconds": round(seconds, 1),
                      "parameters": [parameter._asdict() for parameter in one.parameters.values()]})
@@ -59,6 +80,8 @@ def list_chapters(as_json: AsJson = False) -> None:
         indent = max(map(len, lines), default=0) + 6
         for line, parameter in zip(lines, row["parameters"], strict=True):
             typer.echo(wrapped(parameter["help"], indent, f"    {line}"))
+            if name and "…" in line:
+                typer.echo(wrapped(json.dumps(parameter["default"]), 8))
         typer.echo()
 
 
@@ -227,7 +250,8 @@ def _rehearse(one: Chapter, changed: dict[str, Any]) -> None:
     if found.guessed:
         typer.echo(f"About {len(found.guessed)} more follow in later sweeps; which, may depend on what comes out.")
     if found.left_out:
-        typer.echo(f"More may hide in {len(found.left_out)} cells that need the results: {cut(found.left_out[0], 200)}")
+        typer.echo(f"More may follow: {len(found.left_out)} cells need results, and were left out. The first: "
+                   + cut(found.left_out[0], 200))
     seconds, unlike = cpu_seconds(missing, [Cache(folder) for folder in found.caches])
     if unlike == len(missing):
         return typer.echo("No estimate of the time, because no kept run is like these.")

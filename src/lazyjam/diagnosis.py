@@ -90,7 +90,7 @@ class Diagnosis:
             "unfinished": f"Unfinished: {self._missed}, too few to hold a minimum. Train on, and ask again.",
             "lazy": self._lazy,
             "feature": f"Feature learning: the kernel has changed by {change} of its norm. A larger output would make "
-            "the net lazy, which is worth a try where it is fully connected.",
+            "the net lazy.",
             "cross-over": f"At the cross-over: the change of the kernel, {change} of its norm, cannot be told from 1.",
         }[self.regime] + f" {self._advice}"
 

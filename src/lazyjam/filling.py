@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -146,11 +147,11 @@ class _Filling:
 
     def fit_time(self, fit_time: Callable, *args: Any, **how: Any) -> Any:
         """In place of jamming.fit_time: what every machine needs."""
-        self.for_all = True
+        before, self.for_all = self.for_all, True
         try:
             return fit_time(*args, **how)
         finally:
-            self.for_all = False
+            self.for_all = before
 
     def put(self, put: Callable, cache: Cache, key: str, record: Record) -> None:
         """In place of Cache.put: what is pretended has no meta, and a mean with a pretended part is none."""
@@ -158,7 +159,7 @@ class _Filling:
         if record.meta and not unreal:
             put(cache, key, record)
 
-    def standing_in(self) -> Any:
+    def standing_in(self) -> AbstractContextManager[None]:
         """The context in which it does."""
         put, measured = Cache.put, keeping.measured
         return replacing(

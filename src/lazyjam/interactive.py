@@ -139,7 +139,7 @@ def _look(table: pd.DataFrame, label: str) -> dict[str, Any]:
     """Values, limits, colours and bar of the heat map of one observable; the change of the kernel as a logarithm."""
     column, colours = OBSERVABLES[label]
     z = table[column].unstack("h").values.astype(float)
-    ticks = {"tickformat": ".0%", "tickprefix": "", "ticksuffix": ""}
+    ticks = {"tickformat": ".1%", "tickprefix": "", "ticksuffix": ""}
     if logarithmic := column == "kernel_ratio":
         z, ticks = np.log10(z), {"tickformat": "d", "tickprefix": "10<sup>", "ticksuffix": "</sup>"}
     low, high = float(np.nanmin(z)), float(np.nanmax(z))

@@ -70,9 +70,10 @@ def _check_ranges(chapter: Chapter, changed: dict[str, Any]) -> None:
             raise ValueError(f"{name} must have at least one value, got [].")
         if kind == "int" and default > 0 and value < 1:
             raise ValueError(f"{name} must be positive, got {value}.")
-        if fields.get(name) == "dataset" and value.startswith("file:"):
-            with chdir(chapter.path.parent):  # where the notebook runs
-                stamps(value, OWN_FILE)
+        for one in value if isinstance(value, list) else [value]:
+            if fields.get(name) == "dataset" and one.startswith("file:"):
+                with chdir(chapter.path.parent):  # where the notebook runs
+                    stamps(one, OWN_FILE)
     same = [name for name in fields if fields[name] == name]
     views = [[name] for name in fields] + [same] + [[*same, name] for name in fields if name not in same]
     for view in views:

@@ -165,8 +165,8 @@ def _html(number: int, row: Row) -> str:
     cells = (
         ("Claim", number, f"<strong>{claim.id}</strong>"),
         ("Statement", "", f"{escape(claim.statement)} <small>{escape(claim.where)}</small>{reason}"),
-        ("Review", "", escape(claim.expectation).replace(" ± ", "&nbsp;±&nbsp;")),
-        ("Measured", "", escape(row.found).replace(" ± ", "&nbsp;±&nbsp;")),
+        ("Review", "", escape(claim.expectation).replace(" ± ", " ±&nbsp;")),
+        ("Measured", "", escape(row.found).replace(" ± ", " ±&nbsp;")),
         ("Off by", off if off == off else -1, f"{off:.1f}" if off == off else "–"),
         ("Verdict", VERDICTS.index(row.verdict), f"{SIGNS[row.verdict]} {row.verdict}"),
         ("Chapter", row.title, chapter),
