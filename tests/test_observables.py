@@ -129,7 +129,8 @@ def test_what_is_pretended_has_the_shape_of_what_is_measured():
     modules = (observables, linearity, kernel_pca, stripe, machines, watched)
     asked = {f.__name__: f for module in modules for f in vars(module).values() if hasattr(f, "sizes")}
     setup = Setup(dataset="stripe", preprocessing="none", d=4, P=45, P_test=30, P_kernel=10, h=6, L=1, bias=True)
-    elsewhere = {"on_grid": setup.replace(d=2), "on_line": setup.replace(d=1), "kernel_parity": setup.replace(bias=False)}
+    elsewhere = {"on_grid": setup.replace(d=2), "on_line": setup.replace(d=1, P=5),
+                 "kernel_parity": setup.replace(bias=False, h=60)}  # fmt: skip
     ends = {one: train([one]) for one in (setup, *elsewhere.values())}
     for name, f in asked.items():
         one = elsewhere.get(name, setup)
