@@ -115,4 +115,5 @@ def test_ctrl_c_does_not_wait_for_what_has_begun(whom):
     start = time.monotonic()
     (process.send_signal if whom == "the parent" else lambda number: os.killpg(process.pid, number))(signal.SIGINT)
     said = process.communicate(timeout=30)[1]
-    assert time.monotonic() - start < 15 and process.returncode and said.rstrip().endswith("KeyboardInterrupt")
+    assert time.monotonic() - start < 15 and process.returncode
+    assert "\nKeyboardInterrupt\n" in said  # a worker that is told to stop as well may write behind it

@@ -38,8 +38,7 @@ File = Annotated[
 ]
 
 app = typer.Typer(
-    cls=Sentences, help="An executable companion to 'Landscape and training regimes in deep learning'.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    cls=Sentences, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )
 app.add_typer(store, name="cache")
 
@@ -57,7 +56,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    """An executable companion to 'Landscape and training regimes in deep learning'."""
 
 
 @app.command("chapters")
