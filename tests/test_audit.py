@@ -135,6 +135,18 @@ def test_a_run_that_breaks_off_when_it_is_made_again_disagrees(cache, monkeypatc
     assert "a change of the weights" in audit.compare(kept).reason
 
 
+def test_of_two_jammed_runs_few_patterns_may_differ_but_none_may_become_fitted(cache, monkeypatch):
+    run = audit.eligible(cache)[0]
+    run = run._replace(setup=run.setup.replace(P=1000, P_test=100), record=changed(run.record, N_delta=np.array(5)))
+    run = run._replace(key=run.setup.key)
+    probe = torch.from_numpy(run.record.columns["probe"].astype(float))[None]
+    monkeypatch.setattr(audit, "_train", lambda run, copies, disturbed=False: copies)
+    for now, verdict in ((12, AGREES), (16, DISAGREES), (0, DISAGREES)):
+        counts = torch.tensor([float(now)])
+        monkeypatch.setattr(audit, "_measured", lambda copies, n=counts: (probe.numpy(), n.expand(copies)))
+        assert audit.compare(run).verdict == verdict, now
+
+
 def test_what_was_asked_of_data_is_asked_again(tmp_path):
     cache = Cache(tmp_path)
     asked = [machine_error, gradient_ratio, squeezed_machine_error]

@@ -48,6 +48,12 @@ def test_without_an_address_on_github_nothing_is_launched(url, tmp_path):
     assert about.launch("jamming", None) == []
 
 
+def test_a_copy_inside_another_repository_is_not_that_repository(tmp_path):
+    copy = remote(tmp_path, "https://github.com/me/thesis") / "copy"
+    copy.mkdir()
+    assert published.repository({}, copy) is None
+
+
 @pytest.mark.parametrize(
     "environ, address",
     [
@@ -55,6 +61,7 @@ def test_without_an_address_on_github_nothing_is_launched(url, tmp_path):
         ({"GITHUB_REPOSITORY": "Some/book"}, "https://some.github.io/book/"),
         ({"GITHUB_REPOSITORY": "Some/some.github.io"}, "https://some.github.io/"),
         ({"GITHUB_REPOSITORY": "some/book", "BOOK_URL": "https://example.org/"}, "https://example.org/"),
+        ({"BOOK_URL": "https://example.org/a"}, "https://example.org/a/"),
     ],
 )
 def test_the_address_of_the_book(environ, address):
