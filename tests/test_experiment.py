@@ -242,9 +242,10 @@ def test_what_makes_a_batch():
     setups = [BASE.replace(L=2, h=h, alpha_tilde=alpha_tilde, seed=seed) for h, alpha_tilde, seed in grid]
     alike = [{(one.h, one.alpha_tilde) for one in batch} for batch in training.batches_of(setups)]
     assert alike[0] == {(40, 0.01)} and len(alike) == 6 and all(len(of) == 1 for of in alike)
-    on_gpu = training.batches_of(setups, "cuda:1")  # wide nets that learn features have a method of their own
-    assert [len(batch) for batch in on_gpu] == [4, 2, 6] and sum(on_gpu, []) != setups
-    assert {len({training.default_method(one) for one in batch}) for batch in on_gpu} == {1}
+    on_gpu = training.batches_of(setups, "cuda:1")
+    assert [{(one.h, one.alpha_tilde) for one in batch} for batch in on_gpu] == alike
+    large = [BASE.replace(dataset="stripe", preprocessing="none", P=2000, h=100, seed=s) for s in range(40)]
+    assert [len(batch) for batch in training.batches_of(large, "cuda")] == [32, 8]
 
 
 # sweep ---------------------------------------------------------------------------------------------------------------

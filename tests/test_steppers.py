@@ -203,7 +203,7 @@ def rkc_polynomial(s: int, z: np.ndarray) -> np.ndarray:
 def rkc_recurrence(s: int, z: np.ndarray) -> np.ndarray:
     table = chebyshev(s).numpy()
     before, now = np.ones_like(z), 1 + table[1, 2] * z
-    for mu, nu, mu_tilde, gamma_tilde in table[2:]:
+    for mu, nu, mu_tilde, gamma_tilde in table[2 : s + 1]:
         before, now = now, (1 - mu - nu) + mu * now + nu * before + mu_tilde * z * now + gamma_tilde * z
     return now
 
@@ -332,7 +332,7 @@ def test_a_step_that_explodes_is_refused():
     point = problem.at(flatten(w0))
     delta = 1 - y * point.f
     pull = y * problem.loss.slope(delta) / alpha[:, None]
-    solver = Solver(point.tangent, 0, 1 / 60, problem.loss.curvature(delta)[0], pull[0], point.w.shape[1])
+    solver = Solver(point.tangent, 0, 1 / 60, problem.loss.curvature(delta)[0], pull[0], None)
     lowest = torch.linalg.eigvalsh(solver._matrix)[0]
     assert solver.dense and lowest < 0
     step = implicit_step(problem, point, -2 / lowest[None] * (1 + 1e-9), torch.zeros(1, 0), tol=1e-2)

@@ -21,6 +21,9 @@ from .setups import Setup
 from .training import MAX_GRADIENTS, batches_of, checked_device, compute, stamp
 from .workers import spread
 
+GPU_PROCESSES = 16
+"""Processes that share a GPU, each with a batch of its own: one alone cannot call its kernels as fast as they run."""
+
 
 def sweep(
     setup: Setup,
@@ -133,7 +136,7 @@ def collect(
     """The records that task(batch) returns for every batch, as they come. They are kept here: workers need no disk."""
     if cache is not None:
         cache.check_writable()
-    processes = 0 if how["device"] == "cpu" else 1  # a GPU is shared by the runs of a batch, not by processes
+    processes = 0 if how["device"] == "cpu" else GPU_PROCESSES
     for records in spread(task, batches, executor, processes=processes):
         for setup, record in records.items() if cache is not None else ():
             cache.put(setup.key, record)

@@ -143,9 +143,9 @@ REACH = 0.3  # how far a margin may move within a step
 
 @lru_cache(maxsize=MAX_STAGES)
 def chebyshev(s: int) -> Tensor:
-    """Coefficients (mu, nu, mu~, gamma~) of the s stages of the second-order method, shape (s + 1, 4).
+    """Coefficients (mu, nu, mu~, gamma~) of the s stages of the second-order method, shape (MAX_STAGES + 1, 4).
 
-    Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88 (1998) 315. Row 1 holds mu~_1 only.
+    Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88 (1998) 315. Row 1 holds mu~_1 only, those after s nothing.
     """
     w0 = 1 + DAMPING / s**2
     T, dT, ddT = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
@@ -161,6 +161,7 @@ def chebyshev(s: int) -> Tensor:
     for j in range(2, s + 1):
         mu_tilde = 2 * b[j] * w1 / b[j - 1]
         rows.append([2 * b[j] * w0 / b[j - 1], -b[j] / b[j - 2], mu_tilde, -a[j - 1] * mu_tilde])
+    rows += [[0.0] * 4] * (MAX_STAGES - s)
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -189,24 +190,22 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
     stiffness, vector, products = _stiffness(problem, point, memory)
     stages = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).nan_to_num(2).clamp(2, MAX_STAGES).long()
     dt_used = dt.minimum(0.649 * (stages**2 - 1) / stiffness)  # only less than dt where the stages are capped
-    table = torch.zeros(int(stages.max()) + 1, len(dt), 4, dtype=dt.dtype)
-    for run, s in enumerate(stages.tolist()):
-        table[: s + 1, run] = chebyshev(s).to(dt.dtype)
-    table = table.to(dt.device).unsqueeze(-1)
-    h = dt_used[:, None]
-    start, v0, end = point.w, point.v, torch.empty_like(point.w)
-    before, now = start, start + table[1, :, 2] * h * v0
-    runs = torch.arange(len(dt), device=dt.device)
+    last = stages.cpu()  # which runs go on is decided on the host, so that no stage waits for a GPU
+    table = torch.stack([chebyshev(s) for s in last.tolist()], dim=1)[: int(last.max()) + 1].to(dt).unsqueeze(-1)
+    h, v0, end = dt_used[:, None], point.v, torch.empty_like(point.w)
+    before, now = point.w, point.w + table[1, :, 2] * h * v0
+    some, runs, start, speed, size = problem, torch.arange(len(dt)), point.w, v0, h
     for j in range(2, len(table)):
-        going = stages[runs] >= j
+        going = last[runs] >= j
         if not bool(going.all()):
-            end[runs[~going]] = now[~going]
-            runs, before, now = runs[going], before[going], now[going]
-        mu, nu, mu_tilde, gamma_tilde = table[j, runs].unbind(1)
-        v = problem.of(runs).at(now).v
-        step = h[runs] * (mu_tilde * v + gamma_tilde * v0[runs])
-        before, now = now, (1 - mu - nu) * start[runs] + mu * now + nu * before + step
-    end[runs] = now
+            kept = going.to(dt.device)
+            end[runs[~going].to(dt.device)] = now[~kept]
+            runs, before, now = runs[going], before[kept], now[kept]
+            some, start, speed, size, table = some.of(kept), start[kept], speed[kept], size[kept], table[:, kept]
+        mu, nu, mu_tilde, gamma_tilde = table[j].unbind(1)
+        step = size * (mu_tilde * some.at(now).v + gamma_tilde * speed)
+        before, now = now, (1 - mu - nu) * start + mu * now + nu * before + step
+    end[runs.to(dt.device)] = now
     new = problem.at(end)
     f_dot = problem.alpha[:, None] * point.tangent.jvp(v0), problem.alpha[:, None] * new.tangent.jvp(new.v)
     estimate = 0.8 * (point.f - new.f) + 0.4 * h * (f_dot[0] + f_dot[1])
@@ -226,28 +225,27 @@ class Solver:
     """(1 + s A)^-1 for one run, A = the Hessian of the loss divided by alpha^2 or its Gauss-Newton part J^T D J / P.
 
     Narrow nets: dense in the parameters, whole Hessian. Wide ones: Gauss-Newton, in function space, on the patterns
-    with curvature: (1 + J^T D J)^-1 r = r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r, with K = J J^T.
+    `rows` (None for the dense ones): (1 + J^T D J)^-1 r = r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r, with
+    K = J J^T.
     """
 
-    def __init__(self, tangent: Tangent, run: int, dt: float, curvature: Tensor, pull: Tensor, n: int):
-        most = MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
-        self.dense = n <= min(most, max(most // 2, 2 * len(curvature)))
+    def __init__(self, tangent: Tangent, run: int, dt: float, curvature: Tensor, pull: Tensor, rows: Tensor | None):
+        self.dense = rows is None
         if self.dense:
             rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
             J = (dt * curvature[rows, None]).sqrt() * tangent.jacobian(run, rows)
             self._matrix = J.T @ J - dt * tangent.hessian(run, pull, bent)
         else:
-            trace, order = (dt * curvature * tangent.diagonal()[run]).sort()
-            self._rows = order[trace.cumsum(0) > EXPLICIT]  # the eigenvalues of what is left out are at most its trace
-            self._root = (dt * curvature[self._rows]).sqrt()
-            self._matrix = self._root[:, None] * tangent.gram(run, self._rows) * self._root
+            self._rows, self._root = rows, (dt * curvature[rows]).sqrt()
+            self._matrix = self._root[:, None] * tangent.gram(run, rows) * self._root
 
     def at(self, fraction: float) -> "Solver":
         """Factorise for a step of this fraction of dt."""
         new = copy(self)
         matrix = fraction * self._matrix
         matrix.diagonal().add_(1)
-        new._factor = torch.linalg.lu_factor(matrix) if self.dense else torch.linalg.cholesky(matrix)
+        # a failure shows in the error of the step: to ask for it here would wait for a GPU
+        new._factor = torch.linalg.lu_factor_ex(matrix)[:2] if self.dense else torch.linalg.cholesky_ex(matrix)[0]
         new._fraction = fraction
         return new
 
@@ -258,6 +256,16 @@ class Solver:
         """The cotangent c with (1 + s A)^-1 r = r - J^T c."""
         inner = torch.cholesky_solve((self._root * Jr[self._rows])[:, None], self._factor)[:, 0]
         return torch.zeros_like(Jr).index_copy(0, self._rows, self._fraction * self._root * inner)
+
+
+def _stiff_rows(traces: Tensor) -> list[Tensor]:
+    """The patterns of every run but those whose traces (R, P) are least and add up to no more than EXPLICIT.
+
+    The eigenvalues of what is left out are at most its trace. All runs are asked at once, so a GPU waits once.
+    """
+    traces, order = traces.sort(dim=1)
+    left_out = (traces.cumsum(1) <= EXPLICIT).sum(1).tolist()
+    return [row[n:] for row, n in zip(order, left_out, strict=True)]
 
 
 def _solve(tangent: Tangent, solvers: list[Solver], r: Flat) -> Flat:
@@ -277,8 +285,11 @@ def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, to
     P, n, alpha, h = len(problem.y), point.w.shape[1], problem.alpha[:, None], dt[:, None]
     tangent, delta = point.tangent, problem.delta(point.f)
     curvature, pull = problem.loss.curvature(delta), problem.y * problem.loss.slope(delta) / alpha
-    steps = enumerate((dt / P).tolist())
-    solvers = [Solver(tangent, run, step, curvature[run], pull[run], n) for run, step in steps]
+    most = MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
+    dense = n <= min(most, max(most // 2, 2 * P))
+    rows = [None] * len(dt) if dense else _stiff_rows((dt / P)[:, None] * curvature * tangent.diagonal())
+    of_runs = zip((dt / P).tolist(), curvature, pull, rows, strict=True)
+    solvers = [Solver(tangent, run, *of_run) for run, of_run in enumerate(of_runs)]
     one, two = [s.at(1.0) for s in solvers], [s.at(0.5) for s in solvers]
     whole = h * _solve(tangent, one, point.v)
     first = h / 2 * _solve(tangent, two, point.v)

@@ -141,20 +141,18 @@ def _load(dataset, P, P_test, d, seed, P_kernel, preprocessing, pca_on, stamp) -
     return datasets.load(dataset, P, P_test, d, seed, P_kernel=P_kernel, preprocessing=preprocessing, pca_on=pca_on)
 
 
-BATCH_ELEMENTS = {"cpu": 160_000, "cuda": 40_000_000}
-"""Patterns times width times runs: what stays in the cache of one core; some ten GB of a GPU."""
+BATCH_ELEMENTS = {"cpu": 160_000, "cuda": 6_400_000}
+"""Patterns times width times runs: what stays in the cache of one core; a GB of a GPU, which several batches share."""
 
 
 def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]]:
     """Runs with the same shapes and method, few enough for the device. The largest first.
 
-    On a CPU they have the same output scale, too, because runs that take as long as each other share the work best. A
-    GPU wants as many as it can get.
+    They have the same output scale, too, because runs that take as long as each other share the work best.
     """
     kind, together = device.split(":")[0], {}
     for setup in setups:
-        scale = setup.alpha_tilde if kind == "cpu" else None
-        together.setdefault((_batch_of(setup), default_method(setup), scale), []).append(setup)
+        together.setdefault((_batch_of(setup), default_method(setup), setup.alpha_tilde), []).append(setup)
     found = []
     for group in together.values():
         alone = group[0].dynamics == "descent" or group[0].architecture != "fc"  # what goes run by run anyway
