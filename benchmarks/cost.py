@@ -27,12 +27,13 @@ SIZES = [(8, 2, 1), (256, 8, 1), (1000, 8, 1), (1000, 8, 20), (1000, 64, 1), (10
 QUICK = [(8, 2, 1), (256, 8, 1), (1000, 64, 1)]
 
 
-def runs_of(P: int, h: int, R: int) -> tuple[Problem, dict[str, torch.Tensor]]:
+def runs_of(P: int, h: int, R: int, device: str = "cpu") -> tuple[Problem, dict[str, torch.Tensor]]:
     """R networks of width h on P patterns, and their weights."""
-    x, y = load("stripe", P, 0, 10, 0, preprocessing="none").train
+    x, y = (part.to(device) for part in load("stripe", P, 0, 10, 0, preprocessing="none").train)
     network = Setup(h=h, d=10).network
     w = stack([network.init(torch.Generator().manual_seed(seed)) for seed in range(R)])
-    return Problem(network, w, x, y, LOSSES["soft_hinge"], torch.ones(R, dtype=x.dtype), network.apply(w, x)), w
+    w, alpha = {name: value.to(device) for name, value in w.items()}, torch.ones(R, dtype=x.dtype, device=device)
+    return Problem(network, w, x, y, LOSSES["soft_hinge"], alpha, network.apply(w, x)), w
 
 
 def products(problem: Problem, w: dict[str, torch.Tensor]) -> Callable[[], object]:

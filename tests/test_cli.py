@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from lazyjam import Cache, N_delta, Setup, sweep
 from lazyjam.claims import MIME, claims
 from lazyjam.cli import app
+from lazyjam.rehearsal import cpu_seconds
 
 PARAMETERS = '''\
 dataset: str = "digits"  # where the images come from
@@ -79,6 +80,22 @@ def keep(project, **axes):
     from lazyjam import test_error as error
 
     return sweep(setup, [N_delta, error], Cache(project / "data_cache"), progress=False, **axes)
+
+
+def test_what_was_made_on_a_gpu_is_said_and_tells_nothing_of_a_core(project):
+    keep(project, h=[4, 5], seed=[0])
+    cache = Cache(project / "data_cache")
+    key = next(key for key in cache.keys() if cache.get(key).meta["fields"]["h"] == 5)
+    made = cache.get(key)
+    made.meta["how"]["device"], made.meta["cost"]["cpu_seconds"] = "cuda", 1e6
+    cache.put(key, made)
+    others = [Setup(P=40, P_test=100, P_kernel=0, d=5, L=1, t_max=1e4, h=h) for h in (5, 6)]
+    assert cpu_seconds(others, [cache])[0] < 1e3
+    lazyjam("cache", "pack", "tiny_1")
+    says = lazyjam("chapters").stdout
+    assert "2 kept results, which took 16666.7 minutes of a core and, for 1 of them, a GPU" in says
+    (chapter,) = json.loads(lazyjam("chapters", "--json").stdout)
+    assert (chapter["records"], chapter["on_gpu"]) == (2, 1)
 
 
 def test_chapters(project):

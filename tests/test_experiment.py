@@ -264,6 +264,17 @@ def test_a_sweep_is_a_table_with_named_axes():
     assert {"N_delta", "kernel_change", "test_error", "t_end"} <= set(table)
 
 
+def test_where_a_dependent_axis_is_nan_there_is_no_run():
+    longest = xr.DataArray([[np.nan, 50.0], [60.0, 60.0]], coords={"alpha_tilde": [3.0, 30.0], "h": [8, 12]})
+    part = quiet(wanted=STANDARD, **{**AXES, "h": [8, 12]}, t_max=longest)
+    whole = quiet(wanted=STANDARD, **{**AXES, "h": [8, 12]}, t_max=longest.fillna(50.0))
+    gone = dict(h=8, alpha_tilde=3.0)
+    assert all(bool(column.isnull().all()) for column in part.sel(gone).data_vars.values())
+    names = [f.__name__ for f in STANDARD]
+    assert part[names].drop_sel(h=8).equals(whole[names].drop_sel(h=8).astype(float))
+    assert part.N_delta.count() == whole.N_delta.count() - len(AXES["seed"])
+
+
 def test_a_second_call_reads_everything(cache, monkeypatch, capfd):
     first = sweep(BASE, STANDARD, cache, **AXES)
     assert "runs: 100%" in capfd.readouterr().err and missing(BASE, STANDARD, cache, **AXES) == []

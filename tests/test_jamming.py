@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lazyjam import Cache, N_delta, Setup, crossover, jamming_width, kernel_ratio, plane, sweep
-from lazyjam.jamming import authors_width, bisect_width, fit_time, parameters, signs_at_start
+from lazyjam import (
+    STANDARD,
+    Cache,
+    N_delta,
+    Setup,
+    crossover,
+    ensemble,
+    jamming_width,
+    kernel_ratio,
+    plane,
+    sweep,
+)
+from lazyjam.jamming import authors_width, bisect_width, fit_time, fitted_share, parameters, signs_at_start
 
 H = [4, 8, 16, 32]
 
@@ -27,6 +38,17 @@ def test_a_seed_that_was_not_run_does_not_count():
     N_delta = counts([0, 1, 2, 4])
     N_delta[1, 1:] = np.nan  # one seed run, and it fits
     assert float(jamming_width(N_delta)) == 8
+
+
+def test_jamming_is_unknown_above_a_width_of_which_nothing_is_known():
+    N_delta = counts([0, 1, 2, 4])
+    N_delta[1] = np.nan
+    assert np.isnan(jamming_width(N_delta)) and np.isnan(jamming_width(N_delta, 0.9))
+    N_delta[0], N_delta[1] = np.nan, 0
+    assert np.isnan(jamming_width(N_delta)) and np.isnan(fitted_share(N_delta)[0])
+    N_delta[:2] = counts([0, 4, 4, 4])[:2]
+    N_delta[2] = np.nan
+    assert float(jamming_width(N_delta)) == 8, "what lies above it does not matter"
 
 
 def test_crossover_of_a_power_law_is_exact_and_uses_the_fitted_nets_alone():
@@ -55,6 +77,16 @@ def test_fit_time_is_rounded_and_sets_the_budget(tmp_path):
     assert np.isinf(axes["t_max"].sel(h=24)).all()
     tau = fit_time(setup, cache, h=24, alpha_tilde=[100.0], progress=False)
     assert np.allclose(axes["t_max"].sel(h=4), 300 * tau)
+    scales = dict(h=[4, 8, 24], alpha_tilde=[10.0, 100.0], narrowest=[8, 4], progress=False)
+    part = plane(setup, cache, **scales)
+    assert part["t_max"].isnull().sel(alpha_tilde=10.0).values.tolist() == [True, False, False]
+    assert not part["t_max"].sel(alpha_tilde=100.0).isnull().any()
+    table = sweep(setup, STANDARD, cache, **part, seed=range(2), progress=False)
+    means = ensemble(setup, cache, **part, seed=range(2), progress=False)
+    assert table.N_delta.count() == 10 and means.M.sel(h=4).values.tolist()[0] == 0
+    assert np.isnan(means.error.sel(h=4, alpha_tilde=10.0)) and means.error.count() >= 4
+    with pytest.raises(ValueError, match=r"a narrowest width for each of 2 output scales, got \[8\]"):
+        plane(setup, cache, **{**scales, "narrowest": [8]})
 
 
 RANDOM = Setup(

@@ -32,10 +32,11 @@ def table(readme: str) -> str:
     toc = yaml.safe_load((ROOT / "book/_toc.yml").read_text())
     lines = []
     for name in (page["file"] for part in toc["parts"] for page in part["chapters"] if page["file"] in known):
-        seconds = kept(known[name], cache)[1]
+        found = kept(known[name], cache)
+        time = minutes(found.cpu_seconds) + " and a GPU" * bool(found.on_gpu)
         verdicts = [counts.get(name, {}).get(verdict, 0) for verdict in (REPRODUCED, NOT_REPRODUCED, OUT_OF_REACH)]
         cells = [f"[{known[name].title}](book/{name}.ipynb)", f"[svg](figures/{name}.svg)", words.get(name, "?"),
-                 *(verdicts if any(verdicts) else "–––"), minutes(seconds)]  # fmt: skip
+                 *(verdicts if any(verdicts) else "–––"), time]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |\n")
     return HEAD + "".join(lines)
 

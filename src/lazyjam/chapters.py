@@ -77,11 +77,29 @@ def chapter(root: Path, name: str) -> Chapter:
     return known[name]
 
 
-def kept(chapter: Chapter, cache: Cache) -> tuple[int, float]:
-    """The number of records in the packs that carry the chapter's name, and the CPU seconds that they took."""
+class Kept(NamedTuple):
+    """What is kept of a chapter: records, the CPU seconds that they took, and how many were made on a GPU."""
+
+    records: int
+    cpu_seconds: float
+    on_gpu: int
+
+    def __str__(self) -> str:
+        beside = f" and, for {self.on_gpu} of them, a GPU" if self.on_gpu else ""
+        return f"{self.records} kept results, which took {self.cpu_seconds / 60:.1f} minutes of a core{beside}"
+
+
+def kept(chapter: Chapter, cache: Cache) -> Kept:
+    """What is in the packs that carry the chapter's name. Of a run on a GPU the core is the one that fed it."""
     keys = {key for name, keys in held(cache).items() if name.startswith(chapter.name) for key in keys}
-    records = [record for key in keys if (record := cache.get(key))]
-    return len(records), sum((record.meta.get("cost", {}).get("cpu_seconds", 0.0) for record in records), 0.0)
+    metas = [record.meta for key in keys if (record := cache.get(key))]
+    seconds = sum((meta.get("cost", {}).get("cpu_seconds", 0.0) for meta in metas), 0.0)
+    return Kept(len(metas), seconds, sum(on_gpu(meta) for meta in metas))
+
+
+def on_gpu(meta: dict[str, Any]) -> bool:
+    """Whether the run of a record with this meta was made on a GPU."""
+    return meta.get("how", {}).get("device", "cpu") != "cpu"
 
 
 def held(cache: Cache) -> dict[str, set[str]]:

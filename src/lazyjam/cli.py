@@ -65,16 +65,15 @@ def list_chapters(
     as_json: AsJson = False,
 ) -> None:
     """List the chapters: title, kept results and what they took, parameters with type, default and help."""
-    root, rows = project(), []
+    root, rows, costs = project(), [], []
     for one in [chapter(root, name)] if name else chapters(root).values():
-        records, seconds = kept(one, Cache(root / "data_cache"))
-        rows.append({"name": one.name, "title": one.title, "records": records, "cpu_seconds": round(seconds, 1),
+        costs.append(kept(one, Cache(root / "data_cache")))
+        rows.append({"name": one.name, "title": one.title, **costs[-1]._asdict(),
                      "parameters": [parameter._asdict() for parameter in one.parameters.values()]})
     if as_json:
         return print_json(rows)
-    for row in rows:
-        kept_runs = f"{row['records']} kept results, which took {row['cpu_seconds'] / 60:.1f} minutes of a core"
-        typer.echo(f"{row['name']}: {row['title']}\n  {kept_runs}")
+    for row, cost in zip(rows, costs, strict=True):
+        typer.echo(f"{row['name']}: {row['title']}\n  {cost}")
         lines = columns([[p["name"], p["type"], cut(p["default"], 24), ""] for p in row["parameters"]])
         indent = max(map(len, lines), default=0) + 6
         for line, parameter in zip(lines, row["parameters"], strict=True):

@@ -78,15 +78,12 @@ def _rows(setup: Setup, cache: Cache, seed: Sequence[int], fitted: bool, axes: d
     how = {name: axes.pop(name) for name in HOW if name in axes}
     members = sweep(setup, [N_delta], cache, **axes, seed=seed, **how)
     grid, coords = grid_of(setup, {**axes, "seed": list(seed)})
-    cells: dict[tuple[int, ...], list[Setup]] = {}
-    for index, one in grid.items():
-        cells.setdefault(index[:-1], []).append(one)
     rows = []
-    for index, runs in cells.items():
+    for index in np.ndindex(members.N_delta.shape[:-1]):
         N = members.N_delta.values[index]
         chosen = _chosen(N, fitted)
         enough = _enough(len(chosen), N)
-        numbers = _ensemble([runs[i] for i in chosen], cache, how, needs) if enough else {"M": len(chosen)}
+        numbers = _ensemble([grid[*index, i] for i in chosen], cache, how, needs) if enough else {"M": len(chosen)}
         rows.append({**numbers, "members": chosen})
     return rows, coords
 

@@ -40,9 +40,9 @@ def sweep(
     """The observables over a grid of setups, as a table with named axes. What the cache lacks is computed and kept.
 
     axes: names of fields of Setup with the values to visit, e.g. `h=[8, 16], seed=range(10)`; a DataArray over some of
-    the axes sets a field that depends on them, e.g. t_max over alpha_tilde. executor: any concurrent.futures.Executor;
-    without one, long work is shared among one process per core (see `workers.spread`). progress shows what is missing
-    and the time left, and nothing if nothing is.
+    the axes sets a field that depends on them, e.g. t_max over alpha_tilde; where it is NaN there is no run, and NaN in
+    the table. executor: any concurrent.futures.Executor; without one, long work is shared among one process per core
+    (see `workers.spread`). progress shows what is missing and the time left, and nothing if nothing is.
     Every finished batch is on disk before the next one starts, so an interruption loses at most the batches in flight.
     A run stopped by max_gradients is kept, flagged `capped`, and computed again when max_gradients is raised. A run on
     `file:PATH` is computed again when the file has changed.
@@ -93,7 +93,10 @@ def missing(setup: Setup, observables: Sequence[Observable], cache: Cache, **axe
 
 
 def grid_of(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], Setup], dict[str, list]]:
-    """The setups of a grid by their index along the axes, and the values of the axes: see `sweep`."""
+    """The setups of a grid by their index along the axes, less those that are left out, and the values of the axes.
+
+    See `sweep`.
+    """
     for name, v in axes.items():
         if isinstance(v, str) or not isinstance(v, Iterable):
             raise ValueError(f"an axis is a list of values, got {name} = {v!r}: put a single value in the setup.")
@@ -109,6 +112,8 @@ def grid_of(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], S
         point = {name: values[i] for (name, values), i in zip(coords.items(), index, strict=True)}
         for name, array in dependent.items():
             point[name] = array.sel({dim: point[dim] for dim in array.dims}).item()
+        if any(isinstance(point[name], float) and math.isnan(point[name]) for name in dependent):
+            continue
         grid[index] = one = setup.replace(**point)
         if LOSSES[one.loss].ends == "never" and math.isinf(one.t_max):
             raise ValueError(f"the loss {one.loss!r} never comes to an end: give a finite t_max.")
@@ -145,11 +150,19 @@ def collect(
 
 def _table(grid, coords, records: dict[Setup, Record], wanted: dict[str, Observable]) -> xr.Dataset:
     shape = tuple(len(values) for values in coords.values())
+    def whole(rows: np.ndarray) -> np.ndarray:
+        """Rows in the order of the grid, and NaN where there is no run."""
+        if len(rows) == math.prod(shape):
+            return rows.reshape(shape + rows.shape[1:])
+        every = np.full((math.prod(shape), *rows.shape[1:]), np.nan)
+        every[np.ravel_multi_index(np.array([*grid]).T, shape)] = rows
+        return every.reshape(shape + rows.shape[1:])
+
     variables = {}
     for name, f in wanted.items():
         rows = np.stack([np.asarray(records[setup].columns[name]) for setup in grid.values()])
-        variables[name] = ((*coords, *f.dims), rows.reshape(shape + rows.shape[1:]))
+        variables[name] = ((*coords, *f.dims), whole(rows))
     for name in ("gradients", "cpu_seconds"):
         values = np.array([records[setup].meta["cost"][name] for setup in grid.values()])
-        variables[name] = (tuple(coords), values.reshape(shape))
+        variables[name] = (tuple(coords), whole(values))
     return xr.Dataset(variables, coords=coords)

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from .fits import crossing
-from .plots import ERROR_MAP, FEATURE, JAMMED, LAZY, NAMES, _edges
+from .plots import ERROR_MAP, FEATURE, JAMMED, LAZY, NAMES, UNKNOWN, _edges
 from .plots_stripe import MINUS, PLUS, arrows
 
 PLOTLY = "_static/plotly/plotly.min.js"  # where the book keeps the script
@@ -93,13 +93,13 @@ def phase_diagram(cells: pd.DataFrame) -> Interactive:
     """Fig. 4 with its numbers under the pointer. Menus choose the data set and the observable.
 
     cells: rows with the columns of `crossover.cells`. White is where the kernel changes as much as itself; the black
-    line is where it does so by interpolation.
+    line is where it does so by interpolation. Grey is where nothing is known.
     """
     from plotly import graph_objects as go
 
     tables = {name: some.set_index(["alpha_tilde", "h"]) for name, some in cells.groupby("dataset", sort=False)}
     looks = {label: [_look(table, label) for table in tables.values()] for label in OBSERVABLES}
-    maps, lines, axes = [], [], []
+    maps, blanks, lines, axes = [], [], [], []
     for i, table in enumerate(tables.values()):
         ratio = table.kernel_ratio.unstack("h")
         h, alpha_tilde = ratio.columns.values, ratio.index.values
@@ -107,6 +107,9 @@ def phase_diagram(cells: pd.DataFrame) -> Interactive:
         x, y = (_edges(values.astype(float)).tolist() for values in (h, alpha_tilde))
         maps.append(go.Heatmap(x=x, y=y, text=hover, hovertemplate="%{text}<extra></extra>", visible=i == 0,
                                colorbar=dict(thickness=14), **looks["test error"][i]))  # fmt: skip
+        nothing = [[0 if nets == 0 else None for nets in row] for row in table.nets.unstack("h").values]
+        blanks.append(go.Heatmap(x=x, y=y, z=nothing, text=hover, hovertemplate="%{text}<extra></extra>",
+                                 showscale=False, colorscale=[[0, UNKNOWN], [1, UNKNOWN]], visible=i == 0))  # fmt: skip
         star = [crossing(alpha_tilde, column, 1.0) for column in ratio.values.T]
         lines.append(go.Scatter(x=h.tolist(), y=[None if np.isnan(a) else a for a in star], line=dict(color=JAMMED),
                                 mode="lines", hoverinfo="skip", showlegend=False, visible=i == 0))  # fmt: skip
@@ -115,7 +118,7 @@ def phase_diagram(cells: pd.DataFrame) -> Interactive:
     both = list(range(len(tables)))
     data_sets = [
         dict(label=NAMES.get(name, name), method="update",
-             args=[{"visible": [i == chosen for i in both] * 2}, axes[chosen]]) for chosen, name in enumerate(tables)
+             args=[{"visible": [i == chosen for i in both] * 3}, axes[chosen]]) for chosen, name in enumerate(tables)
     ]  # fmt: skip
     observables = [
         dict(label=label, method="restyle", args=[{key: [look[key] for look in some] for key in some[0]}, both])
@@ -130,7 +133,7 @@ def phase_diagram(cells: pd.DataFrame) -> Interactive:
         updatemenus=[dict(menu, name="data set", buttons=data_sets, y=1.09),
                      dict(menu, name="what is shown", buttons=observables, y=1.0)],
     )  # fmt: skip
-    figure = go.Figure([*maps, *lines], layout).update_layout(axes[0])
+    figure = go.Figure([*maps, *blanks, *lines], layout).update_layout(axes[0])
     says = "The phase diagram, with the numbers of every cell under the pointer"
     return Interactive(figure, "phase-diagram", says, "Read off every cell (loads 4.5 MB)")
 
@@ -151,6 +154,8 @@ def _look(table: pd.DataFrame, label: str) -> dict[str, Any]:
 
 
 def _says(cell: pd.Series) -> str:
+    if not cell.nets:
+        return f"h = {cell.h}, α̃ = {cell.alpha_tilde:g}, P = {cell.P}<br>not run, or broken off"
     few = np.isnan(cell.error)
     error = "no mean, because fewer than half fit" if few else f"test error of their mean: {cell.error:.1%}"
     kernel = "" if np.isnan(cell.kernel_ratio) else f"<br>change of the kernel: {cell.kernel_ratio:.2g}"

@@ -40,29 +40,38 @@ def fit_time(
 
 
 def plane(
-    setup: Setup, cache: Cache | None, *, h: Sequence[int], alpha_tilde: Sequence[float], **how: Any
+    setup: Setup, cache: Cache | None, *, h: Sequence[int], alpha_tilde: Sequence[float],
+    narrowest: Sequence[int] | None = None, **how: Any,
 ) -> dict[str, Any]:
     """The axes of a phase diagram for `sweep` and `ensemble`: h, alpha_tilde, and t_max = 300 tau(alpha_tilde).
 
-    The widest nets define tau, so they run until they fit, without a limit.
+    The widest nets define tau, so they run until they fit, without a limit. narrowest: for every alpha_tilde, the width
+    below which nets are not run: t_max is NaN. Raises ValueError for a list that is not as long as alpha_tilde.
     """
+    if narrowest is not None and len(narrowest) != len(alpha_tilde):
+        raise ValueError(f"give a narrowest width for each of {len(alpha_tilde)} output scales, got {list(narrowest)}.")
     tau = fit_time(setup, cache, h=max(h), alpha_tilde=alpha_tilde, **how)
     widths = xr.DataArray(list(h), dims="h", coords={"h": list(h)})
-    return {"h": list(h), "alpha_tilde": list(alpha_tilde), "t_max": xr.where(widths == max(h), np.inf, BUDGET * tau)}
+    t_max = xr.where(widths == max(h), np.inf, BUDGET * tau)
+    if narrowest is not None:
+        t_max = t_max.where(widths >= tau.copy(data=list(narrowest)))
+    return {"h": list(h), "alpha_tilde": list(alpha_tilde), "t_max": t_max}
 
 
 def fitted_share(N_delta: xr.DataArray) -> xr.DataArray:
-    """The share of the seeds that fit, N_delta = 0. A NaN is a seed that was not run."""
+    """The share of the seeds that fit, N_delta = 0. A NaN is a seed that was not run; NaN where none was."""
     return (N_delta == 0).sum("seed") / N_delta.count("seed")
 
 
 def jamming_width(N_delta: xr.DataArray, share: float = 0.5) -> xr.DataArray:
     """h*: the smallest width at which at least `share` of the seeds fit; NaN if there is none.
 
-    N_delta has the dimensions h and seed among others. share = 1/2 is the jamming line, 0.1 and 0.9 its band.
+    N_delta has the dimensions h and seed among others. share = 1/2 is the jamming line, 0.1 and 0.9 its band. Where
+    nothing is known of a narrower width, h* is not known either: NaN.
     """
-    enough = fitted_share(N_delta) >= share
-    return enough.h.where(enough).min("h").rename("h_star")
+    fits = fitted_share(N_delta)
+    star = fits.h.where(fits >= share).min("h").rename("h_star")
+    return star.where(~(fits.isnull() & (fits.h < star)).any("h"))
 
 
 def authors_width(N_delta: xr.DataArray) -> xr.DataArray:

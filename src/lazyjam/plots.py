@@ -13,7 +13,7 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import to_rgba
+from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, PercentFormatter
@@ -23,7 +23,7 @@ from .fits import PowerLaw
 from .jamming import authors_width, jamming_width
 from .setups import Setup
 
-LAZY, FEATURE, JAMMED = "#0072B2", "#E69F00", "#000000"
+LAZY, FEATURE, JAMMED, UNKNOWN = "#0072B2", "#E69F00", "#000000", "#BDBDBD"
 CUTS = (FEATURE, "#009E73", LAZY)  # cuts at fixed alpha_tilde: low, near the cross-over, high
 ERROR_MAP = sns.color_palette("crest_r", as_cmap=True)  # perceptually uniform; dark is a low error
 BUDGET_LINES = (("3 $\\tau$", "#FDE0A6", ":"), ("30 $\\tau$", "#F5A86C", "--"), ("300 $\\tau$", "#D55E00", "-"))
@@ -86,7 +86,7 @@ def phase_diagram(
     """Fig. 4: the plane (h, alpha_tilde).
 
     Colour: test error of the ensemble of the nets that fit; black where fewer than half fit; hatched, with the number
-    that fit, where not all do.
+    that fit, where not all do; grey where no net came to an end, or none was run.
     Lines: jamming h* for the three budgets of flow time with the 10-90 % band of the longest, the authors' rule dotted;
     the cross-over ||dTheta|| = ||Theta_0|| in full, other ratios dashed. cuts: values of alpha_tilde of Fig. 5, in the
     colours of its curves.
@@ -96,6 +96,8 @@ def phase_diagram(
     x, y = _edges(h), _edges(alpha_tilde)
     ax.set_facecolor(JAMMED)
     mesh = ax.pcolormesh(x, y, np.ma.masked_invalid(error.values), cmap=ERROR_MAP, linewidth=0, rasterized=True)
+    unknown = table.N_delta.count("seed").transpose("alpha_tilde", "h").values == 0
+    ax.pcolormesh(x, y, np.ma.masked_array(unknown, ~unknown), cmap=ListedColormap([UNKNOWN]), rasterized=True)
     partial = (ensembles.M < table.N_delta.count("seed")) & ensembles.error.notnull()
     _hatch(ax, x, y, ensembles.M.where(partial).transpose("alpha_tilde", "h").values)
     for budget, (label, colour, line) in enumerate(BUDGET_LINES):

@@ -21,7 +21,7 @@ import numpy as np
 
 from . import compression, experiment, keeping, plots
 from .cache import Cache, Record
-from .chapters import Chapter
+from .chapters import Chapter, on_gpu
 from .observables import Observable
 from .setups import Setup
 
@@ -91,11 +91,12 @@ def failures(chapter: Chapter, parameters: dict[str, Any]) -> Iterator[tuple[str
 def cpu_seconds(setups: Iterable[Setup], caches: Iterable[Cache]) -> tuple[float, int]:
     """What the setups may cost, by the nearest kept runs and a cost that grows as P h^2, and how many have none near.
 
-    The nearest are those of the same FAMILY with the least change of log h, log P and, counting less, log alpha_tilde.
+    The nearest are those on a CPU, of the same FAMILY, with the least change of log h, log P and, counting less,
+    log alpha_tilde.
     """
     kept: dict[tuple, list[tuple[list[float], float]]] = {}
     for record in (cache.get(key) for cache in caches for key in cache.keys()):
-        if record and {"cost", "fields"} <= record.meta.keys():
+        if record and {"cost", "fields"} <= record.meta.keys() and not on_gpu(record.meta):
             one = Setup(**record.meta["fields"])
             kept.setdefault(_family(one), []).append((_place(one), record.meta["cost"]["cpu_seconds"]))
     total, unlike = 0.0, 0

@@ -112,6 +112,8 @@ def compute(setups: list[Setup], observables: list[Observable], how: dict) -> di
         cost = {"gradients": int(trained.gradients[r]), "factorisations": int(trained.factorisations[r]),
                 "cpu_seconds": round(float(seconds[r]), 3)}
         provenance = {"checksum": trained.data.checksum, "torch": torch.__version__, "numpy": np.__version__}
+        if trained.alpha.is_cuda:
+            provenance["gpu"] = torch.cuda.get_device_name(trained.alpha.device)
         method = how["method"] or default_method(setup)
         way = {**how, "method": method, "tol": METHODS[method].tol if method in METHODS else None}
         meta = {"fields": setup.fields, "versions": versions, "how": way, "cost": cost, "provenance": provenance}
