@@ -96,6 +96,7 @@ def test_what_was_made_on_a_gpu_is_said_and_tells_nothing_of_a_core(project):
     assert "2 kept results, which took 16666.7 minutes of a core and, for 1 of them, a GPU" in says
     (chapter,) = json.loads(lazyjam("chapters", "--json").stdout)
     assert (chapter["records"], chapter["on_gpu"]) == (2, 1)
+    assert chapter["cpu_seconds"] == round(chapter["cpu_seconds"], 1) > 1e6
 
 
 def test_chapters(project):

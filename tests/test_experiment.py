@@ -246,6 +246,8 @@ def test_what_makes_a_batch():
     assert [{(one.h, one.alpha_tilde) for one in batch} for batch in on_gpu] == alike
     large = [BASE.replace(dataset="stripe", preprocessing="none", P=2000, h=100, seed=s) for s in range(40)]
     assert [len(batch) for batch in training.batches_of(large, "cuda")] == [32, 8]
+    paper = [one.replace(P=5000, h=16) for one in large]
+    assert [len(batch) for batch in training.batches_of(paper, "cuda")] == [10] * 4
 
 
 # sweep ---------------------------------------------------------------------------------------------------------------
@@ -264,6 +266,14 @@ def test_a_sweep_is_a_table_with_named_axes():
     assert {"N_delta", "kernel_change", "test_error", "t_end"} <= set(table)
 
 
+def test_a_gpu_is_shared_by_processes(monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiment, "spread", lambda task, batches, executor, processes: asked.append(processes) or [])
+    for device in ("cpu", "cpu:0", "cuda", "cuda:1"):
+        list(experiment.collect(lambda batch: {}, [], None, None, {"device": device}))
+    assert asked == [0, 0, experiment.GPU_PROCESSES, experiment.GPU_PROCESSES] and experiment.GPU_PROCESSES > 1
+
+
 def test_where_a_dependent_axis_is_nan_there_is_no_run():
     longest = xr.DataArray([[np.nan, 50.0], [60.0, 60.0]], coords={"alpha_tilde": [3.0, 30.0], "h": [8, 12]})
     part = quiet(wanted=STANDARD, **{**AXES, "h": [8, 12]}, t_max=longest)
@@ -273,6 +283,8 @@ def test_where_a_dependent_axis_is_nan_there_is_no_run():
     names = [f.__name__ for f in STANDARD]
     assert part[names].drop_sel(h=8).equals(whole[names].drop_sel(h=8).astype(float))
     assert part.N_delta.count() == whole.N_delta.count() - len(AXES["seed"])
+    with pytest.raises(ValueError, match="no run is left: t_max is NaN everywhere."):
+        quiet(alpha_tilde=[3.0], t_max=longest.sel(h=8, alpha_tilde=[3.0]))
 
 
 def test_a_second_call_reads_everything(cache, monkeypatch, capfd):

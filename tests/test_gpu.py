@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lazyjam import STANDARD, Cache, Setup, sweep
-from lazyjam.networks import ACTIVATIONS, ON_GPU, on_gpu
+from lazyjam import STANDARD, Cache, Setup, sweep, workers
+from lazyjam.networks import ACTIVATIONS, ON_GPU, gpu_kernel
 from lazyjam.training import compute
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -33,12 +33,13 @@ def test_runs_that_fit_away_from_jamming_agree(method, h, alpha_tilde):
 @pytest.mark.parametrize("activation", ON_GPU)
 def test_the_language_of_a_gpu_says_the_same(activation):
     u = torch.linspace(-60, 60, 10_001, dtype=torch.float64)
-    for ours, theirs in zip(on_gpu(activation)(u.cuda()), ACTIVATIONS[activation].both(u), strict=True):
+    for ours, theirs in zip(gpu_kernel(activation)(u.cuda()), ACTIVATIONS[activation].both(u), strict=True):
         torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-13, atol=1e-15)
 
 
-def test_a_sweep_on_a_gpu(tmp_path):
-    """In this process, and in those that share the GPU once the work is long."""
+def test_a_sweep_on_a_gpu(tmp_path, monkeypatch):
+    """In the processes that share it."""
+    monkeypatch.setattr(workers, "ALONE", 0.0)
     cache = Cache(tmp_path)
     axes = dict(h=[16, 48], alpha_tilde=[1.0, 100.0], seed=range(3))
     table = sweep(ONE, STANDARD, cache, device="cuda", progress=False, **axes)

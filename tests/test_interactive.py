@@ -64,7 +64,7 @@ def test_the_menus_choose_what_is_seen(cells):
     figure = interactive.phase_diagram(cells).figure
     data_sets, observables = figure.layout.updatemenus
     assert [button.label for button in data_sets.buttons] == ["MNIST", "CIFAR-10"]
-    assert data_sets.buttons[1].args[0]["visible"] == [False, True, False, True]
+    assert data_sets.buttons[1].args[0]["visible"] == [False, True] * 3
     shown = {button.label: button.args[0] for button in observables.buttons}
     assert set(shown) == {"test error", "kernel change", "unsatisfied"}
     change, left = shown["kernel change"], shown["unsatisfied"]
@@ -73,8 +73,18 @@ def test_the_menus_choose_what_is_seen(cells):
     assert left["z"][1][0] == [0.25, 0.001, 0.001]
 
 
+def test_what_was_not_run_is_grey_and_says_so(cells):
+    cells.loc[0, ["error", "kernel_ratio", "unsatisfied"]], cells.loc[0, ["M", "nets"]] = np.nan, 0
+    figure = interactive.phase_diagram(cells).figure
+    assert figure.data[0].text[0][0].endswith("<br>not run, or broken off")
+    grey = figure.data[2]
+    assert [one for row in grey.z for one in row].count(0) == 1 and grey.z[0][0] == 0
+    assert {colour for _, colour in grey.colorscale} == {interactive.UNKNOWN}
+    assert not any(one == 0 for row in figure.data[3].z for one in row)
+
+
 def test_the_line_is_the_cross_over(cells):
-    line = interactive.phase_diagram(cells).figure.data[2]
+    line = interactive.phase_diagram(cells).figure.data[4]
     assert list(line.x) == H and list(line.y) == pytest.approx([None, 100.0, 100.0])
 
 
@@ -89,6 +99,8 @@ def test_the_map_of_the_book_has_the_numbers_of_its_table():
                  f"unsatisfied: {cell.unsatisfied:.1%} of the images"]  # fmt: skip
         if np.isnan(cell.error):
             parts[2:4] = ["no mean, because fewer than half fit"]
+        if not cell.nets:
+            parts[1:] = ["not run, or broken off"]
         assert "<br>".join(parts) in said
 
 

@@ -43,12 +43,15 @@ def test_a_seed_that_was_not_run_does_not_count():
 def test_jamming_is_unknown_above_a_width_of_which_nothing_is_known():
     N_delta = counts([0, 1, 2, 4])
     N_delta[1] = np.nan
-    assert np.isnan(jamming_width(N_delta)) and np.isnan(jamming_width(N_delta, 0.9))
+    assert np.isnan(jamming_width(N_delta)) and float(jamming_width(N_delta, 0.9)) == 32
     N_delta[0], N_delta[1] = np.nan, 0
     assert np.isnan(jamming_width(N_delta)) and np.isnan(fitted_share(N_delta)[0])
-    N_delta[:2] = counts([0, 4, 4, 4])[:2]
-    N_delta[2] = np.nan
+    N_delta[1] = 3
+    assert float(jamming_width(N_delta)) == 16, "the next narrower width is known to fail"
+    N_delta[:2], N_delta[2] = counts([0, 4, 4, 4])[:2], np.nan
     assert float(jamming_width(N_delta)) == 8, "what lies above it does not matter"
+    N_delta[0], N_delta[1] = 5, np.nan
+    assert np.isnan(authors_width(N_delta)), "the next wider one may fail, too"
 
 
 def test_crossover_of_a_power_law_is_exact_and_uses_the_fitted_nets_alone():
@@ -87,6 +90,8 @@ def test_fit_time_is_rounded_and_sets_the_budget(tmp_path):
     assert np.isnan(means.error.sel(h=4, alpha_tilde=10.0)) and means.error.count() >= 4
     with pytest.raises(ValueError, match=r"a narrowest width for each of 2 output scales, got \[8\]"):
         plane(setup, cache, **{**scales, "narrowest": [8]})
+    with pytest.raises(ValueError, match=r"the widest nets, h = 24, set the time: .* got \[8, 32\]"):
+        plane(setup, cache, **{**scales, "narrowest": [8, 32]})
 
 
 RANDOM = Setup(

@@ -26,7 +26,6 @@ def test_long_work_goes_to_processes(monkeypatch):
     results = dict(spread(where, range(8), processes=2))
     assert sorted(results) == list(range(8)) and os.getpid() not in results.values()
     assert list(spread(where, [7], processes=2)) == [(7, os.getpid())], "one item needs no other process"
-    assert list(spread(where, range(2), processes=1)) == [(1, os.getpid()), (0, os.getpid())]
 
 
 def test_a_function_of_a_notebook_goes_along(monkeypatch):

@@ -94,12 +94,12 @@ def kept(chapter: Chapter, cache: Cache) -> Kept:
     keys = {key for name, keys in held(cache).items() if name.startswith(chapter.name) for key in keys}
     metas = [record.meta for key in keys if (record := cache.get(key))]
     seconds = sum((meta.get("cost", {}).get("cpu_seconds", 0.0) for meta in metas), 0.0)
-    return Kept(len(metas), seconds, sum(on_gpu(meta) for meta in metas))
+    return Kept(len(metas), round(seconds, 1), sum(on_gpu(meta) for meta in metas))
 
 
 def on_gpu(meta: dict[str, Any]) -> bool:
     """Whether the run of a record with this meta was made on a GPU."""
-    return meta.get("how", {}).get("device", "cpu") != "cpu"
+    return meta.get("how", {}).get("device", "cpu").startswith("cuda")
 
 
 def held(cache: Cache) -> dict[str, set[str]]:

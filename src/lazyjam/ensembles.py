@@ -232,11 +232,10 @@ def kernels_at_start(setup: Setup, *, seed: Sequence[int], **axes: Iterable) -> 
     entries. Nothing is trained. Raises ValueError as `sweep` does.
     """
     grid, coords = grid_of(setup.replace(t_max=1.0), {**axes, "seed": list(seed)})
-    rows = []
-    for one in grid.values():
+    values = np.full((*map(len, coords.values()), setup.P_kernel**2), np.nan)
+    for index, one in grid.items():
         w0 = stack([one.network.init(torch.Generator().manual_seed(one.seed))])
-        rows.append(ntk(one.network, w0, training_data(one).kernel.x).flatten().numpy())
-    values = np.reshape(rows, (*map(len, coords.values()), -1))
+        values[index] = ntk(one.network, w0, training_data(one).kernel.x).flatten().numpy()
     return xr.DataArray(values, dims=(*coords, "pair"), coords=coords, name="kernel")
 
 

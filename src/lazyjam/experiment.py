@@ -41,8 +41,9 @@ def sweep(
 
     axes: names of fields of Setup with the values to visit, e.g. `h=[8, 16], seed=range(10)`; a DataArray over some of
     the axes sets a field that depends on them, e.g. t_max over alpha_tilde; where it is NaN there is no run, and NaN in
-    the table. executor: any concurrent.futures.Executor; without one, long work is shared among one process per core
-    (see `workers.spread`). progress shows what is missing and the time left, and nothing if nothing is.
+    the table. executor: any concurrent.futures.Executor; without one, long work is shared among one process per core,
+    or GPU_PROCESSES on a GPU (see `workers.spread`). progress shows what is missing and the time left, and nothing if
+    nothing is.
     Every finished batch is on disk before the next one starts, so an interruption loses at most the batches in flight.
     A run stopped by max_gradients is kept, flagged `capped`, and computed again when max_gradients is raised. A run on
     `file:PATH` is computed again when the file has changed.
@@ -117,6 +118,8 @@ def grid_of(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], S
         grid[index] = one = setup.replace(**point)
         if LOSSES[one.loss].ends == "never" and math.isinf(one.t_max):
             raise ValueError(f"the loss {one.loss!r} never comes to an end: give a finite t_max.")
+    if not grid:
+        raise ValueError(f"no run is left: {' and '.join(dependent)} is NaN everywhere.")
     return grid, coords
 
 
@@ -141,7 +144,7 @@ def collect(
     """The records that task(batch) returns for every batch, as they come. They are kept here: workers need no disk."""
     if cache is not None:
         cache.check_writable()
-    processes = 0 if how["device"] == "cpu" else GPU_PROCESSES
+    processes = GPU_PROCESSES if how["device"].startswith("cuda") else 0
     for records in spread(task, batches, executor, processes=processes):
         for setup, record in records.items() if cache is not None else ():
             cache.put(setup.key, record)
@@ -150,6 +153,7 @@ def collect(
 
 def _table(grid, coords, records: dict[Setup, Record], wanted: dict[str, Observable]) -> xr.Dataset:
     shape = tuple(len(values) for values in coords.values())
+
     def whole(rows: np.ndarray) -> np.ndarray:
         """Rows in the order of the grid, and NaN where there is no run."""
         if len(rows) == math.prod(shape):

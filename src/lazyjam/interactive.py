@@ -108,8 +108,8 @@ def phase_diagram(cells: pd.DataFrame) -> Interactive:
         maps.append(go.Heatmap(x=x, y=y, text=hover, hovertemplate="%{text}<extra></extra>", visible=i == 0,
                                colorbar=dict(thickness=14), **looks["test error"][i]))  # fmt: skip
         nothing = [[0 if nets == 0 else None for nets in row] for row in table.nets.unstack("h").values]
-        blanks.append(go.Heatmap(x=x, y=y, z=nothing, text=hover, hovertemplate="%{text}<extra></extra>",
-                                 showscale=False, colorscale=[[0, UNKNOWN], [1, UNKNOWN]], visible=i == 0))  # fmt: skip
+        blanks.append(go.Heatmap(x=x, y=y, z=nothing, hoverinfo="skip", showscale=False, visible=i == 0,
+                                 colorscale=[[0, UNKNOWN], [1, UNKNOWN]]))  # fmt: skip
         star = [crossing(alpha_tilde, column, 1.0) for column in ratio.values.T]
         lines.append(go.Scatter(x=h.tolist(), y=[None if np.isnan(a) else a for a in star], line=dict(color=JAMMED),
                                 mode="lines", hoverinfo="skip", showlegend=False, visible=i == 0))  # fmt: skip

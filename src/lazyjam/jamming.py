@@ -46,10 +46,13 @@ def plane(
     """The axes of a phase diagram for `sweep` and `ensemble`: h, alpha_tilde, and t_max = 300 tau(alpha_tilde).
 
     The widest nets define tau, so they run until they fit, without a limit. narrowest: for every alpha_tilde, the width
-    below which nets are not run: t_max is NaN. Raises ValueError for a list that is not as long as alpha_tilde.
+    below which nets are not run: t_max is NaN. Raises ValueError for a list that is not as long as alpha_tilde, and for
+    a width above the widest.
     """
     if narrowest is not None and len(narrowest) != len(alpha_tilde):
         raise ValueError(f"give a narrowest width for each of {len(alpha_tilde)} output scales, got {list(narrowest)}.")
+    if narrowest is not None and max(narrowest) > max(h):
+        raise ValueError(f"the widest nets, h = {max(h)}, set the time: no narrowest width is above, got {narrowest}.")
     tau = fit_time(setup, cache, h=max(h), alpha_tilde=alpha_tilde, **how)
     widths = xr.DataArray(list(h), dims="h", coords={"h": list(h)})
     t_max = xr.where(widths == max(h), np.inf, BUDGET * tau)
@@ -67,17 +70,23 @@ def jamming_width(N_delta: xr.DataArray, share: float = 0.5) -> xr.DataArray:
     """h*: the smallest width at which at least `share` of the seeds fit; NaN if there is none.
 
     N_delta has the dimensions h and seed among others. share = 1/2 is the jamming line, 0.1 and 0.9 its band. Where
-    nothing is known of a narrower width, h* is not known either: NaN.
+    nothing is known of the next narrower width, h* is not known either: NaN.
     """
-    fits = fitted_share(N_delta)
+    fits = fitted_share(N_delta).sortby("h")
     star = fits.h.where(fits >= share).min("h").rename("h_star")
-    return star.where(~(fits.isnull() & (fits.h < star)).any("h"))
+    nothing_below = fits.isnull().shift(h=1, fill_value=False)
+    return star.where(~(nothing_below & (fits.h == star)).any("h"))
 
 
 def authors_width(N_delta: xr.DataArray) -> xr.DataArray:
-    """The authors' line: going down in width, the first at which every seed fails; NaN if there is none."""
-    fails = fitted_share(N_delta) == 0
-    return fails.h.where(fails).max("h").rename("h_fail")
+    """The authors' line: going down in width, the first at which every seed fails; NaN if there is none.
+
+    Where nothing is known of the next wider one, it is not known either: NaN.
+    """
+    fits = fitted_share(N_delta).sortby("h")
+    width = fits.h.where(fits == 0).max("h").rename("h_fail")
+    nothing_above = fits.isnull().shift(h=-1, fill_value=False)
+    return width.where(~(nothing_above & (fits.h == width)).any("h"))
 
 
 def bisect_width(
@@ -94,11 +103,14 @@ def bisect_width(
     fit below the narrowest that did, NaN if there is none, and both NaN if a run was broken off. That all narrower nets
     fail and all wider ones fit is assumed, as in every bisection.
 
-    Raises ValueError, before any work, for widths that do not ascend or are not whole, and for what `sweep` refuses.
+    Raises ValueError, before any work, for widths that do not ascend or are not whole, for a field that depends on an
+    axis, and for what `sweep` refuses.
     """
     how = {name: axes.pop(name) for name in HOW if name in axes}
     if not len(h) or list(h) != sorted({*h}) or any(width != int(width) for width in h):
         raise ValueError(f"the widths to bisect are whole numbers and ascend, without repeats, got {list(h)}.")
+    if dependent := [name for name, values in axes.items() if isinstance(values, xr.DataArray)]:
+        raise ValueError(f"a bisection takes lists of values, got a DataArray for {dependent[0]}.")
     coords = grid_of(setup.replace(h=int(h[-1])), axes)[1]
     shape = tuple(map(len, coords.values()))
     low, high, rounds = np.full(shape, -1), np.full(shape, len(h)), []

@@ -81,7 +81,7 @@ ON_GPU = {
 
 
 @cache
-def on_gpu(activation: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+def gpu_kernel(activation: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """`both` of an activation for tensors on a GPU."""
     if activation not in ON_GPU:
         return ACTIVATIONS[activation].both
@@ -141,7 +141,7 @@ def fully_connected(
         return z[-1].squeeze(-1), Layers(weights, scales, bias, inputs, slopes, z)
 
     def tangent(w: Params, x: Inputs) -> LayeredTangent:
-        f, layers = forward(w, x, on_gpu(activation) if x.is_cuda else phi.both)
+        f, layers = forward(w, x, gpu_kernel(activation) if x.is_cuda else phi.both)
         return LayeredTangent(f, layers, phi.bend)
 
     return Network(init, lambda w, x: forward(w, x)[0], tangent)

@@ -198,8 +198,8 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
     for j in range(2, len(table)):
         going = last[runs] >= j
         if not bool(going.all()):
-            kept = going.to(dt.device)
-            end[runs[~going].to(dt.device)] = now[~kept]
+            kept, gone = (which.nonzero()[:, 0].to(dt.device) for which in (going, ~going))
+            end[runs[~going].to(dt.device)] = now[gone]
             runs, before, now = runs[going], before[kept], now[kept]
             some, start, speed, size, table = some.of(kept), start[kept], speed[kept], size[kept], table[:, kept]
         mu, nu, mu_tilde, gamma_tilde = table[j].unbind(1)

@@ -146,6 +146,9 @@ def _load(dataset, P, P_test, d, seed, P_kernel, preprocessing, pca_on, stamp) -
 BATCH_ELEMENTS = {"cpu": 160_000, "cuda": 6_400_000}
 """Patterns times width times runs: what stays in the cache of one core; a GB of a GPU, which several batches share."""
 
+BATCH_PAIRS = 250_000_000
+"""Pairs of patterns times runs, in whose matrices implicit steps think: at most 6 GB, if all patterns are stiff."""
+
 
 def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]]:
     """Runs with the same shapes and method, few enough for the device. The largest first.
@@ -158,7 +161,8 @@ def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]
     found = []
     for group in together.values():
         alone = group[0].dynamics == "descent" or group[0].architecture != "fc"  # what goes run by run anyway
-        size = 1 if alone else max(1, BATCH_ELEMENTS[kind] // (group[0].P * group[0].h))
+        P, h = group[0].P, group[0].h
+        size = 1 if alone else max(1, min(BATCH_ELEMENTS[kind] // (P * h), BATCH_PAIRS // P**2))
         found += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(found, key=lambda batch: len(batch) * batch[0].P * batch[0].N, reverse=True)
 

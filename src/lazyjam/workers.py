@@ -20,7 +20,7 @@ def spread(
     """The results of task(item), in the order in which they are finished. The items come largest first.
 
     executor: where they are computed, any concurrent.futures.Executor. Without one, the first seconds of work are done
-    here and the rest in as many `processes` as there are cores (0), which stay warm for a while; 1: all is done here.
+    here and the rest in as many `processes` as there are cores (0), which stay warm for a while.
     An error, Ctrl-C, or leaving the iterator stops our processes at once, and cancels what has not begun elsewhere.
     Raises ChildProcessError if a process is killed.
     """
@@ -28,7 +28,7 @@ def spread(
     ours = executor is None
     if ours:
         processes = processes or cpu_count()
-        while waiting and (processes == 1 or len(waiting) == 1 or time.monotonic() - start < ALONE):
+        while waiting and (len(waiting) == 1 or time.monotonic() - start < ALONE):
             yield task(waiting.pop())  # a small one, so that it is soon known whether the work is long
         if not waiting:
             return
