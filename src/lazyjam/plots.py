@@ -120,7 +120,8 @@ def phase_diagram(
     for text, place, colour in (("lazy", (0.6, 0.92), LAZY), ("feature", (0.6, 0.15), FEATURE)):
         ax.text(*place, text, transform=ax.transAxes, color=colour, weight="bold", ha="center", fontsize=12,
                 path_effects=halo)
-    ax.text(0.05, 0.3, "jamming", transform=ax.transAxes, color="white", rotation=90, va="center", fontsize=11)
+    look = dict(color="white", rotation=90, ha="center", va="center", fontsize=11)
+    ax.text(0.06, 0.65, "jamming", transform=ax.transAxes, **look)  # where lazy nets are: most is black there
     _log_widths(ax, h)
     ax.set(yscale="log", xlim=x[[0, -1]], ylim=y[[0, -1]], title=title, xlabel="width $h$",
            ylabel=r"output scale $\tilde\alpha = \sqrt{h}\,\alpha$")
