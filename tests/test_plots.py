@@ -63,6 +63,17 @@ def test_the_map_shows_jammed_cells_hatched_cells_and_the_crossover(tables, tmp_
     assert len(bx.get_legend().get_texts()) == 4
 
 
+def test_what_was_not_run_is_grey(tables, ax):
+    table, means = tables
+    table.N_delta[0, :2], table.N_delta_at[0, :2], means.M[0, :2] = np.nan, np.nan, 0
+    plots.phase_diagram(ax, table, means)
+    grey = ax.collections[1]
+    assert np.argwhere(~grey.get_array().mask).tolist() == [[0, 0], [1, 0]], "scale by width"
+    assert grey.get_cmap()(0.0) == plots.to_rgba(plots.UNKNOWN) and len(ax.patches) == 4
+    star = [line.get_xdata() for line in ax.lines if line.get_label() == plots.BUDGET_LINES[-1][0]][0]
+    assert np.isnan(star[:4]).all() and np.isfinite(star[4:]).all(), "nothing is known of the next narrower width"
+
+
 def test_what_a_trend_in_P_shows(tmp_path):
     sizes, star = [100, 200, 400], np.array([[4.0, 8.0], [8.0, 12.0], [8.0, 16.0]])
     samples = np.array([[16.0, 8.0, 4.0], [16.1, 8.1, 4.1]])
