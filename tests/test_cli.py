@@ -82,6 +82,13 @@ def keep(project, **axes):
     return sweep(setup, [N_delta, error], Cache(project / "data_cache"), progress=False, **axes)
 
 
+def test_chapters_come_in_the_order_of_the_book(project):
+    for name in ("another", "last"):
+        shutil.copy(project / "book/tiny.ipynb", project / f"book/{name}.ipynb")
+    (project / "book/_toc.yml").write_text("root: intro\nparts:\n- chapters:\n  - file: tiny\n  - file: another\n")
+    assert [one["name"] for one in json.loads(lazyjam("chapters", "--json").stdout)] == ["tiny", "another", "last"]
+
+
 def test_what_was_made_on_a_gpu_is_said_and_tells_nothing_of_a_core(project):
     keep(project, h=[4, 5], seed=[0])
     cache = Cache(project / "data_cache")

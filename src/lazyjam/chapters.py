@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
 import tokenize
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,8 +60,10 @@ def project(start: str | Path = ".") -> Path:
 
 
 def chapters(root: Path) -> dict[str, Chapter]:
-    """All chapters by name. Raises ValueError for a notebook that cannot be read."""
-    return notebooks(root / "book")
+    """All chapters by name, in the order of the book. Raises ValueError for a notebook that cannot be read."""
+    found, contents = notebooks(root / "book"), root / "book/_toc.yml"
+    order = re.findall(r"^ *- *file: *(\w+)", contents.read_text(encoding="utf-8"), re.M) if contents.is_file() else []
+    return {name: found[name] for name in dict.fromkeys([*order, *found]) if name in found}
 
 
 def notebooks(folder: Path) -> dict[str, Chapter]:
