@@ -48,11 +48,11 @@ def facts() -> dict[str, tuple[str, str, str]]:
     store, score, found = Cache(ROOT / "data_cache"), scorecard(ROOT / "book"), {}
     for name, chapter in chapters(ROOT).items():
         rows = [row for row in score.rows if row.claim.chapter == name]
-        records, seconds, on_gpu = kept(chapter, store)
-        time = minutes(seconds).replace("< 1", "less than one")
-        took = f"its {records} kept results took {time} minute{'s' * (time not in ('1', 'less than one'))} of a core"
-        took += f" and, for {on_gpu} of them, a GPU" if on_gpu else ""
-        cost = took if records else "it needs no kept results of its own"
+        found_here = kept(chapter, store)
+        time = minutes(found_here.cpu_seconds).replace("< 1", "less than one")
+        several = "s" * (time not in ("1", "less than one"))
+        took = f"its {found_here.records} kept results took {time} minute{several} of a core{found_here.beside}"
+        cost = took if found_here.records else "it needs no kept results of its own"
         verdicts = tally(Counter(row.verdict for row in rows))
         found[name] = where(chapter.title, [row.claim for row in rows]), verdicts, cost
     return found

@@ -87,9 +87,13 @@ class Kept(NamedTuple):
     cpu_seconds: float
     on_gpu: int
 
+    @property
+    def beside(self) -> str:
+        """What stands behind the time of a core where a GPU helped, else nothing."""
+        return f" and, for {self.on_gpu} of them, a GPU" if self.on_gpu else ""
+
     def __str__(self) -> str:
-        beside = f" and, for {self.on_gpu} of them, a GPU" if self.on_gpu else ""
-        return f"{self.records} kept results, which took {self.cpu_seconds / 60:.1f} minutes of a core{beside}"
+        return f"{self.records} kept results, which took {self.cpu_seconds / 60:.1f} minutes of a core{self.beside}"
 
 
 def kept(chapter: Chapter, cache: Cache) -> Kept:
