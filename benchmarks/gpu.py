@@ -1,40 +1,46 @@
-"""What a gradient costs on a GPU, for batches of nets, with torch's own activations and with ours as one kernel.
+"""What gradients and implicit steps cost on a GPU, for batches of nets, with and without what is done for a GPU.
 
-    python benchmarks/gpu.py     # ten seconds of a GPU
+    python benchmarks/gpu.py     # half a minute of a GPU
 
 float64, d = 10, L = 2, 5000 patterns. Milliseconds on the clock, because a GPU works while the host goes on.
+Gradients: with torch's own activations, with ours as one kernel, and within the stages of an explicit step, where all
+kernels are called as one (a stage is a gradient and five sums). Implicit steps: with a solver for every run, and with
+one for all, from weights where a tenth of the patterns or so is stiff.
 """
 
 import time
 from collections.abc import Callable
+from functools import partial
 from unittest.mock import patch
 
 import torch
 from cost import runs_of
 from tables import write
 
-from lazyjam import networks
+from lazyjam import networks, steppers
 from lazyjam.tangents import flatten
 from lazyjam.training import checked_device
 
-SIZES = [(5000, 32, 10), (5000, 32, 30), (5000, 64, 10), (5000, 128, 10), (5000, 256, 10), (5000, 512, 3)]
-CALLS = 20
+SIZES = [(5000, 24, 10), (5000, 32, 10), (5000, 32, 30), (5000, 64, 10), (5000, 128, 10), (5000, 256, 10),
+         (5000, 512, 3)]
+CALLS, STAGES = 20, 100
+STIFF = 0.1  # of the patterns, in an implicit step
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Of one call, the mean of CALLS behind each other."""
-    for _ in range(4):
+def milliseconds(function: Callable[[], object], calls: int = CALLS) -> float:
+    """Of one call, the mean of several behind each other."""
+    for _ in range(3):
         function()
     torch.cuda.synchronize()
     start = time.perf_counter()
-    for _ in range(CALLS):
+    for _ in range(calls):
         function()
     torch.cuda.synchronize()
-    return (time.perf_counter() - start) / CALLS
+    return 1e3 * (time.perf_counter() - start) / calls
 
 
 def gradients(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
-    """One predictor and gradient of all runs of a batch, in both ways."""
+    """One predictor and gradient of all runs of a batch."""
     rows = []
     for P, h, R in sizes:
         row = {"P": f"{P}", "h": f"{h}", "runs": f"{R}"}
@@ -42,7 +48,27 @@ def gradients(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
             with patch.object(networks, "gpu_kernel", kernel):
                 problem, w = runs_of(P, h, R, device="cuda")
                 flat = flatten(w)
-                row[f"ms, {name}"] = f"{1e3 * seconds(lambda p=problem, v=flat: p.at(v)):.2f}"
+                row[f"ms, {name}"] = f"{milliseconds(partial(problem.at, flat)):.2f}"
+        dt = torch.full((R, 1), 1e-9, dtype=flat.dtype, device="cuda")
+        table = steppers.chebyshev(STAGES).to(flat)[: STAGES + 1, None, :, None].expand(-1, R, -1, -1)
+        step = milliseconds(partial(problem.stages, flat, flat, dt, table), calls=3)
+        rows.append(row | {"ms, a stage": f"{step / (STAGES - 1):.2f}"})
+    return rows
+
+
+def implicit_steps(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
+    """One step of all runs of a batch, its twelve products with J and two factorisations."""
+    rows = []
+    for P, h, R in sizes:
+        problem, w = runs_of(P, h, R, device="cuda")
+        point = problem.at(flatten(w) * 1.2)
+        stiff = problem.loss.curvature(problem.delta(point.f)) * point.tangent.diagonal() / P
+        dt = steppers.EXPLICIT / stiff.sort(dim=1).values.cumsum(1)[:, int((1 - STIFF) * P)]
+        row = {"P": f"{P}", "h": f"{h}", "runs": f"{R}"}
+        for name, together in (("a solver each", lambda tangent: False), ("one for all", steppers.together)):
+            with patch.object(steppers, "together", together):
+                ms = milliseconds(partial(steppers.implicit_step, problem, point, dt, dt[:, None], 1e-2))
+            row[f"ms, {name}"] = f"{ms:.1f}"
         rows.append(row)
     return rows
 
@@ -52,3 +78,4 @@ if __name__ == "__main__":
     print(torch.cuda.get_device_name())
     with torch.no_grad():
         write("gradient on a GPU", gradients(SIZES), keep=False)
+        write("implicit step on a GPU", implicit_steps(SIZES), keep=False)

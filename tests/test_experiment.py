@@ -242,12 +242,33 @@ def test_what_makes_a_batch():
     setups = [BASE.replace(L=2, h=h, alpha_tilde=alpha_tilde, seed=seed) for h, alpha_tilde, seed in grid]
     alike = [{(one.h, one.alpha_tilde) for one in batch} for batch in training.batches_of(setups)]
     assert alike[0] == {(40, 0.01)} and len(alike) == 6 and all(len(of) == 1 for of in alike)
-    on_gpu = training.batches_of(setups, "cuda:1")
-    assert [{(one.h, one.alpha_tilde) for one in batch} for batch in on_gpu] == alike
-    large = [BASE.replace(dataset="stripe", preprocessing="none", P=2000, h=100, seed=s) for s in range(40)]
+    on_gpu = training.batches_of([one for one in setups if one.h == 40], "cuda:1")
+    assert [{(one.h, one.alpha_tilde) for one in batch} for batch in on_gpu] == alike[:3]
+    large = [BASE.replace(dataset="stripe", preprocessing="none", L=2, P=2000, h=100, seed=s) for s in range(40)]
     assert [len(batch) for batch in training.batches_of(large, "cuda")] == [32, 8]
-    paper = [one.replace(P=5000, h=16) for one in large]
+    paper = [one.replace(P=5000, h=24) for one in large]
     assert [len(batch) for batch in training.batches_of(paper, "cuda")] == [10] * 4
+    narrow = [one.replace(P=5000, h=16) for one in large]
+    assert [len(batch) for batch in training.batches_of(narrow, "cuda")] == [1] * 40, "they are solved one by one"
+
+
+def test_a_batch_too_large_for_a_gpu_is_halved(monkeypatch):
+    sizes, compute = [], training._computed
+
+    def small_gpu(setups, observables, how):
+        sizes.append(len(setups))
+        if len(setups) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(setups, observables, {**how, "device": "cpu"})
+
+    monkeypatch.setattr(training, "_computed", small_gpu)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, device: None)
+    how, setups = dict(device="cuda", method=None, max_gradients=50), [BASE.replace(seed=seed) for seed in range(5)]
+    most = 2
+    assert [*training.compute(setups, [], how)] == setups and sizes == [5, 2, 3, 1, 2]
+    most = 0
+    with pytest.raises(MemoryError, match=f"a run with P = {BASE.P} and h = {BASE.h} needs more than the 6% of a GPU"):
+        training.compute(setups, [], how)
 
 
 # sweep ---------------------------------------------------------------------------------------------------------------

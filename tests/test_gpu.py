@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from lazyjam import STANDARD, Cache, Setup, sweep, workers
-from lazyjam.networks import ACTIVATIONS, ON_GPU, gpu_kernel
+from lazyjam.losses import LOSSES
+from lazyjam.networks import ACTIVATIONS, ON_GPU, Network, convolutional, fully_connected, gpu_kernel
+from lazyjam.steppers import METHODS, Problem
+from lazyjam.tangents import flatten, stack
 from lazyjam.training import compute
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -28,6 +31,43 @@ def test_runs_that_fit_away_from_jamming_agree(method, h, alpha_tilde):
             name = name.__name__
             np.testing.assert_allclose(other[name], one[name], rtol=1e-12 if name in EXACT else 1e-7, atol=0)
         np.testing.assert_allclose(other["probe"], one["probe"], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["implicit", "rkc"])
+def test_a_run_does_not_feel_its_batch(method):
+    """Though all runs of a batch make the stages of the longest, and are solved with the patterns of the largest."""
+    together = columns("cuda", method, h=48, alpha_tilde=100.0)
+    for seed, one in enumerate(together):
+        how = {"device": "cuda", "method": method, "max_gradients": 20_000}
+        alone = compute([ONE.replace(h=48, alpha_tilde=100.0, seed=seed)], list(STANDARD), how)
+        np.testing.assert_allclose(next(iter(alone.values())).columns["probe"], one["probe"], atol=1e-8)
+
+
+NETS = {"layered": fully_connected(16, 40, 2), "by autograd": convolutional(16, 3, 1)}
+
+
+def step(device: str, method: str, network: Network) -> torch.Tensor:
+    """The weights after one step from a disturbed start, in which the third run has the most stages."""
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    generator = torch.Generator().manual_seed(3)
+    x, y, alpha, dt = normal(60, 16), normal(60).sign(), torch.tensor([0.5, 2.0, 9.0]), torch.tensor([0.3, 3.0, 60.0])
+    x, y, alpha, dt = (part.double().to(device) for part in (x, y, alpha, dt))
+    w0 = {name: w.to(device) for name, w in stack([network.init(generator) for _ in range(3)]).items()}
+    problem = Problem(network, w0, x, y, LOSSES["soft_hinge"], alpha, network.apply(w0, x))
+    w = flatten(w0) + 0.3 * normal(*flatten(w0).shape).to(device) / alpha[:, None]
+    memory = torch.zeros(3, 0, dtype=torch.float64, device=device)
+    return METHODS[method].step(problem, problem.at(w), dt, memory, 1e-2).point.w.cpu()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("network", NETS)
+def test_one_step_is_the_same(method, network):
+    """Of a fully connected net, all runs together; of any other, as on a CPU."""
+    ours, theirs = (step(device, method, NETS[network]) for device in ("cuda", "cpu"))
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("activation", ON_GPU)

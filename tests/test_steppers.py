@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 
 from lazyjam import steppers
 from lazyjam.data import load
+from lazyjam.graphs import next_stage
 from lazyjam.losses import LOSSES
 from lazyjam.networks import from_function, fully_connected
 from lazyjam.steppers import METHODS, Problem, Solver, chebyshev, implicit_step
@@ -235,6 +236,19 @@ def test_rkc_step_is_its_polynomial():
     assert (step.memory[0].abs() / step.memory.norm())[3] > 0.999
 
 
+def test_a_run_that_has_made_its_stages_stays_where_it_is():
+    """So all runs can make as many, where that is quicker: then every run ends as it does alone."""
+    y = normal(9, seed=2).sign()
+    problem = make(fully_connected(4, 6, 2), "soft_hinge", tensor(0.5, 2.0, 9.0), normal(9, 4), y)
+    w, dt, last = flatten(problem.like), tensor(0.1, 0.2, 0.3)[:, None], torch.tensor([3, 7, 5])
+    table, v = torch.stack([chebyshev(s) for s in last.tolist()], dim=1)[:8].unsqueeze(-1), problem.at(w).v
+    before, now = w, w + table[1, :, 2] * dt * v
+    for j in range(2, 8):
+        before, now = now, next_stage(table[j], w, v, dt, before, now, problem.at(now).v)
+    torch.testing.assert_close(now, steppers._stages(problem, last, w, v, dt, table), rtol=1e-13, atol=1e-14)
+    assert not torch.equal(now[0], w[0])
+
+
 def test_rkc_refuses_a_step_beyond_its_stages_and_proposes_a_shorter_one(monkeypatch):
     monkeypatch.setattr(steppers, "MAX_STAGES", 5)
     problem, dt = linear(tensor(0.01, 100.0)), tensor(3.0)
@@ -315,6 +329,26 @@ def test_estimated_error_is_of_third_order_and_of_the_size_of_the_true_one(metho
         slopes = np.diff(np.log(series)) / math.log(0.5)
         assert slopes == pytest.approx([3, 3], abs=0.3), series
     assert 0.3 < estimates[-1] / truths[-1] < 10
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("h, P, loss", [(30, 40, "soft_hinge"), (8, 200, "squared")])
+def test_one_solver_for_all_runs_solves_as_one_for_each(bias, h, P, loss, monkeypatch):
+    """In function space, and in the parameters where they are fewer than the stiff patterns."""
+    monkeypatch.setattr(steppers, "MAX_DENSE", 0)
+    problem = make(fully_connected(4, h, 2, bias=bias), loss, tensor(0.5, 9.0), normal(P, 4), normal(P).sign())
+    w = flatten(problem.like)
+    point, dt = problem.at(w + 0.3 * normal(*w.shape, seed=3) / problem.alpha[:, None]), tensor(0.6, 5.0)
+    each = steppers._solvers(problem, point, dt)
+    monkeypatch.setattr(steppers, "together", lambda tangent: True)
+    one = steppers._solvers(problem, point, dt)
+    assert len(each) == 2 and len(one) == 1
+    most, least = sorted((len(solver._rows) for solver in each), reverse=True)
+    assert most > least, "the runs have different numbers of stiff patterns"
+    assert one[0].dense == (most > point.tangent.N) == (P > 100)
+    for fraction in (1.0, 0.5):
+        solved = [steppers._solve(point.tangent, [s.at(fraction) for s in those], point.v) for those in (each, one)]
+        torch.testing.assert_close(*solved, rtol=1e-10, atol=1e-13)
 
 
 def test_second_order_controller():

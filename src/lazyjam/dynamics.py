@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -164,7 +165,7 @@ def _sgd(start: Start) -> End:
         for rows in torch.randperm(P, generator=generator).split(start.batch):
             if steps == t_max:
                 break
-            some = problem._replace(x=x[rows], y=y[rows], f_tilde_0=problem.f_tilde_0[:, rows])
+            some = replace(problem, x=x[rows], y=y[rows], f_tilde_0=problem.f_tilde_0[:, rows])
             w, steps = w + start.rate * some.at(w).v, steps + 1
             if steps in marks:
                 counts.append(unsatisfied(problem, problem.delta(problem.at(w).f)))

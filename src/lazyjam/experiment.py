@@ -18,11 +18,8 @@ from .cache import Cache, Record
 from .losses import LOSSES
 from .observables import Observable
 from .setups import Setup
-from .training import MAX_GRADIENTS, batches_of, checked_device, compute, stamp
+from .training import GPU_PROCESSES, MAX_GRADIENTS, batches_of, checked_device, compute, stamp
 from .workers import spread
-
-GPU_PROCESSES = 16
-"""Processes that share a GPU, each with a batch of its own: one alone cannot call its kernels as fast as they run."""
 
 
 def sweep(

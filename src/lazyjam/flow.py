@@ -6,6 +6,7 @@ step and end. Runs that have ended leave the batch.
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -83,7 +84,7 @@ def gradient_flow(
         raise ValueError(f"decay must be zero or positive, got {decay}.")
     problem = _problem(network, w0, data, loss, alpha, method)
     if decay:
-        problem = problem._replace(decay=decay, start=flatten(w0))
+        problem = replace(problem, decay=decay, start=flatten(w0))
     stepper = METHODS[method]
     tol = stepper.tol if tol is None else tol
     R, device = len(alpha), alpha.device

@@ -1,5 +1,6 @@
 """The tangent of a fully connected net, layer by layer: its Jacobian is never built, nor a second derivative of it."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import combinations, pairwise
@@ -26,7 +27,7 @@ class Factor(NamedTuple):
 
     def gradient(self, c: Tensor) -> Tensor:
         D = c.unsqueeze(-1) if self.D is None else c.unsqueeze(-1) * self.D
-        return D.sum(1) if self.A is None else self.scale * (D.mT @ self.A).flatten(1)
+        return D.sum(1) if self.A is None else self.scale * _over_patterns(D, self.A).flatten(1)
 
     def push(self, v: Tensor) -> Tensor:
         rows = 1 if self.D is None else self.D.shape[-1]
@@ -37,15 +38,30 @@ class Factor(NamedTuple):
         inputs = 1.0 if self.A is None else self.scale**2 * self.A.square().sum(-1)
         return inputs if self.D is None else inputs * self.D.square().sum(-1)
 
-    def block(self, run: int, rows: Tensor) -> "Factor":
-        """The same layer of one run at some of the patterns."""
-        A = None if self.A is None else self.A[min(run, len(self.A) - 1), rows]
+    def block(self, run: int | Tensor, rows: Tensor) -> "Factor":
+        """The same layer of one run at some of the patterns, or of all runs: a column of them, and a row for each."""
+        A = None if self.A is None else self.A[run if len(self.A) > 1 else 0, rows]
         return Factor(None if self.D is None else self.D[run, rows], A, self.scale)
 
     def gram(self, other: "Factor") -> Tensor | float:
         """Products of the Jacobians of one layer at two sets of patterns: scale^2 (A A'^T) o (D D'^T)."""
-        inputs = 1.0 if self.A is None else self.scale**2 * (self.A @ other.A.mT)
-        return inputs if self.D is None else inputs * (self.D @ other.D.mT)
+        inputs = 1.0 if self.A is None else (self.A @ other.A.mT).mul_(self.scale**2)
+        return inputs if self.D is None else (self.D @ other.D.mT).mul_(inputs)
+
+
+PARTS = 20
+
+
+def _over_patterns(D: Tensor, A: Tensor) -> Tensor:
+    """D^T A, (R, fan-out, fan-in), a sum over patterns.
+
+    A GPU gives every small matrix to one of its hundred processors, which goes through all patterns alone: so the sum
+    is cut into up to PARTS parts.
+    """
+    if not D.is_cuda:
+        return D.mT @ A
+    parts = (math.gcd(D.shape[1], PARTS), -1)
+    return (D.unflatten(1, parts).mT @ A.unflatten(1, parts)).sum(1)
 
 
 class Layers(NamedTuple):
@@ -98,6 +114,11 @@ class LayeredTangent:
         pairs = [(Factor(D, A, scale), Factor(D, None)) for D, A, scale in layers]
         return [factor for pair in pairs for factor in pair[: 1 + self._layers.bias]]
 
+    @property
+    def N(self) -> int:
+        """The number of weights of a run."""
+        return sum(factor.size for factor in self.factors)
+
     def vjp(self, c: Outputs) -> Flat:
         return torch.cat([factor.gradient(c) for factor in self.factors], dim=1)
 
@@ -108,16 +129,19 @@ class LayeredTangent:
     def diagonal(self) -> Outputs:
         return sum(factor.square_norm() for factor in self.factors).expand_as(self.f)
 
-    def gram(self, run: int, rows: Tensor) -> Tensor:
-        blocks = [factor.block(run, rows) for factor in self.factors]
-        return sum(block.gram(block) for block in blocks)
+    def gram(self, run: int | Tensor, rows: Tensor) -> Tensor:
+        first, *others = (factor.block(run, rows) for factor in self.factors)
+        total = first.gram(first)
+        for block in others:
+            total += block.gram(block)  # in place: these matrices fill the memory of a GPU
+        return total
 
-    def jacobian(self, run: int, rows: Tensor) -> Tensor:
-        parts, one = [], torch.ones(len(rows), 1, dtype=self.f.dtype, device=self.f.device)
+    def jacobian(self, run: int | Tensor, rows: Tensor) -> Tensor:
+        parts, one = [], torch.ones_like(rows, dtype=self.f.dtype).unsqueeze(-1)
         for D, A, scale in (factor.block(run, rows) for factor in self.factors):
             D, A = one if D is None else D, one if A is None else A
-            parts.append((D.unsqueeze(-1) * (scale * A).unsqueeze(-2)).flatten(1))
-        return torch.cat(parts, dim=1)
+            parts.append((D.unsqueeze(-1) * (scale * A).unsqueeze(-2)).flatten(-2))
+        return torch.cat(parts, dim=-1)
 
     def hessian(self, run: int, c: Tensor, rows: Tensor) -> Tensor:
         """Layer by layer: z_l bends through the activation, and is bilinear in its weights and what is below.

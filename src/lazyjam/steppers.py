@@ -8,14 +8,16 @@ A weight decay is slow beside that, and left to the explicit part of every metho
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .graphs import Stages, next_stage
 from .layered import LayeredTangent
 from .losses import Loss
 from .networks import Network
@@ -23,7 +25,8 @@ from .tangents import Tangent, unflatten
 from .types import Flat, Outputs, Params, PerRun
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True)
+class Problem:
     """A batch of runs on one training set. `like` gives names and shapes of the parameters.
 
     decay: of the weights towards `start`, (R, N), where there is one: it adds decay |w - start|^2 / 2 to L / alpha^2.
@@ -48,7 +51,7 @@ class Problem(NamedTuple):
     def of(self, runs: Tensor) -> "Problem":
         """The same problem for a part of the batch."""
         start = None if self.start is None else self.start[runs]
-        return self._replace(alpha=self.alpha[runs], f_tilde_0=self.f_tilde_0[runs], start=start)
+        return replace(self, alpha=self.alpha[runs], f_tilde_0=self.f_tilde_0[runs], start=start)
 
     def at(self, w: Flat) -> "Point":
         """Predictor and velocity at the weights w: one gradient."""
@@ -57,6 +60,12 @@ class Problem(NamedTuple):
         slope = self.loss.slope(self.delta(f))
         v = tangent.vjp(self.y * slope / (self.alpha[:, None] * len(self.y)))
         return Point(w, f, v if self.start is None else v - self.decay * (w - self.start), tangent)
+
+    @cached_property
+    def stages(self) -> Stages:
+        """Stages of an explicit step of this batch on a GPU."""
+        weights = sum(value[0].numel() for value in self.like.values())
+        return Stages(lambda w: self.at(w).v, self.x.new_zeros(len(self.alpha), weights), MAX_STAGES)
 
 
 class Point(NamedTuple):
@@ -90,6 +99,11 @@ class Method(NamedTuple):
     step: Callable[[Problem, Point, PerRun, Tensor, float], Step]
     next_dt: Callable[[PerRun, PerRun], PerRun]
     tol: float
+
+
+def together(tangent: Tangent) -> bool:
+    """Whether all runs are worked on at once: on a GPU, where to call a kernel takes longer than a small one runs."""
+    return tangent.f.is_cuda and isinstance(tangent, LayeredTangent)
 
 
 def _cost(dt: Tensor, gradients: int | Tensor, factorisations: int = 0) -> Cost:
@@ -145,7 +159,8 @@ REACH = 0.3  # how far a margin may move within a step
 def chebyshev(s: int) -> Tensor:
     """Coefficients (mu, nu, mu~, gamma~) of the s stages of the second-order method, shape (MAX_STAGES + 1, 4).
 
-    Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88 (1998) 315. Row 1 holds mu~_1 only, those after s nothing.
+    Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88 (1998) 315. Row 1 holds mu~_1 only. Those after s stay
+    where they are.
     """
     w0 = 1 + DAMPING / s**2
     T, dT, ddT = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
@@ -161,7 +176,7 @@ def chebyshev(s: int) -> Tensor:
     for j in range(2, s + 1):
         mu_tilde = 2 * b[j] * w1 / b[j - 1]
         rows.append([2 * b[j] * w0 / b[j - 1], -b[j] / b[j - 2], mu_tilde, -a[j - 1] * mu_tilde])
-    rows += [[0.0] * 4] * (MAX_STAGES - s)
+    rows += [[1.0, 0.0, 0.0, 0.0]] * (MAX_STAGES - s)
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -185,30 +200,32 @@ def _stiffness(problem: Problem, point: Point, memory: Tensor) -> tuple[Tensor, 
     return 1.3 * vector.norm(dim=1), vector, 3 * rounds
 
 
+def _stages(problem: Problem, last: Tensor, w: Flat, v: Flat, dt: Tensor, table: Tensor) -> Flat:
+    """The weights at the end of a step: see `graphs.Stages`. A run leaves the batch after its last stage."""
+    end, runs, before, now = torch.empty_like(w), torch.arange(len(w)), w, w + table[1, :, 2] * dt * v
+    for j in range(2, len(table)):
+        going = last[runs] >= j
+        if not bool(going.all()):
+            end[runs[~going]] = now[~going]
+            problem, runs, before, now = problem.of(going), runs[going], before[going], now[going]
+            w, v, dt, table = w[going], v[going], dt[going], table[:, going]
+        before, now = now, next_stage(table[j], w, v, dt, before, now, problem.at(now).v)
+    end[runs] = now
+    return end
+
+
 def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
     """Stabilised explicit step: s gradients reach dt = 0.65 s^2 / lambda_max. Each run has its own s."""
     stiffness, vector, products = _stiffness(problem, point, memory)
     stages = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).nan_to_num(2).clamp(2, MAX_STAGES).long()
     dt_used = dt.minimum(0.649 * (stages**2 - 1) / stiffness)  # only less than dt where the stages are capped
-    last = stages.cpu()  # which runs go on is decided on the host, so that no stage waits for a GPU
+    last = stages.cpu()
     table = torch.stack([chebyshev(s) for s in last.tolist()], dim=1)[: int(last.max()) + 1].to(dt).unsqueeze(-1)
-    h, v0, end = dt_used[:, None], point.v, torch.empty_like(point.w)
-    before, now = point.w, point.w + table[1, :, 2] * h * v0
-    some, runs, start, speed, size = problem, torch.arange(len(dt)), point.w, v0, h
-    for j in range(2, len(table)):
-        going = last[runs] >= j
-        if not bool(going.all()):
-            kept, gone = (which.nonzero()[:, 0].to(dt.device) for which in (going, ~going))
-            end[runs[~going].to(dt.device)] = now[gone]
-            runs, before, now = runs[going], before[kept], now[kept]
-            some, start, speed, size, table = some.of(kept), start[kept], speed[kept], size[kept], table[:, kept]
-        mu, nu, mu_tilde, gamma_tilde = table[j].unbind(1)
-        step = size * (mu_tilde * some.at(now).v + gamma_tilde * speed)
-        before, now = now, (1 - mu - nu) * start + mu * now + nu * before + step
-    end[runs.to(dt.device)] = now
+    stage_by_stage = problem.stages if dt.is_cuda else partial(_stages, problem, last)
+    end = stage_by_stage(point.w, point.v, dt_used[:, None], table)
     new = problem.at(end)
-    f_dot = problem.alpha[:, None] * point.tangent.jvp(v0), problem.alpha[:, None] * new.tangent.jvp(new.v)
-    estimate = 0.8 * (point.f - new.f) + 0.4 * h * (f_dot[0] + f_dot[1])
+    f_dot = problem.alpha[:, None] * point.tangent.jvp(point.v), problem.alpha[:, None] * new.tangent.jvp(new.v)
+    estimate = 0.8 * (point.f - new.f) + 0.4 * dt_used[:, None] * (f_dot[0] + f_dot[1])
     # a step that had to be cut is refused, and tried again with what the stages allow
     error = torch.where(dt_used < dt, (dt / dt_used) ** 2 * 1.6, _error(problem, estimate, point.f, new.f, tol))
     return Step(new, error, vector, _cost(dt, stages + 2 + products))
@@ -221,58 +238,103 @@ MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole H
 MAX_DENSE_BY_AUTOGRAD = 50  # where each of its rows is a derivative of a gradient
 
 
+def dense(N: int, P: int, most: int = MAX_DENSE) -> bool:
+    """Whether the whole Hessian in the N parameters pays."""
+    return N <= min(most, max(most // 2, 2 * P))
+
+
 class Solver:
     """(1 + s A)^-1 for one run, A = the Hessian of the loss divided by alpha^2 or its Gauss-Newton part J^T D J / P.
 
-    Narrow nets: dense in the parameters, whole Hessian. Wide ones: Gauss-Newton, in function space, on the patterns
-    `rows` (None for the dense ones): (1 + J^T D J)^-1 r = r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r, with
-    K = J J^T.
+    Narrow nets: dense in the parameters, whole Hessian (`rows` is None). Wide ones: Gauss-Newton, in function space, on
+    the patterns `rows`, (1 + J^T D J)^-1 r = r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r with K = J J^T.
+    That serves all runs at once, too: `run` and dt are columns then, and the rest has rows. There the matrix is one of
+    the parameters where they are fewer than the patterns.
     """
 
-    def __init__(self, tangent: Tangent, run: int, dt: float, curvature: Tensor, pull: Tensor, rows: Tensor | None):
-        self.dense = rows is None
-        if self.dense:
+    def __init__(self, tangent: Tangent, run: int | Tensor, dt: float | Tensor, curvature: Tensor, pull: Tensor,
+                 rows: Tensor | None):  # fmt: skip
+        self.dense, self.of_all, self._factorise = rows is None, isinstance(run, Tensor), _cholesky
+        if rows is None:
             rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
             J = (dt * curvature[rows, None]).sqrt() * tangent.jacobian(run, rows)
-            self._matrix = J.T @ J - dt * tangent.hessian(run, pull, bent)
+            self._matrix, self._factorise = J.T @ J - dt * tangent.hessian(run, pull, bent), _lu
+            return
+        self._rows, self._root = rows, (dt * curvature.gather(-1, rows)).sqrt()
+        self.dense = self.of_all and tangent.N < rows.shape[1]
+        if self.dense:
+            J = tangent.jacobian(run, rows).mul_(self._root.unsqueeze(-1))
+            self._matrix = J.mT @ J
         else:
-            self._rows, self._root = rows, (dt * curvature[rows]).sqrt()
-            self._matrix = self._root[:, None] * tangent.gram(run, rows) * self._root
+            self._matrix = tangent.gram(run, rows).mul_(self._root.unsqueeze(-1)).mul_(self._root.unsqueeze(-2))
 
     def at(self, fraction: float) -> "Solver":
         """Factorise for a step of this fraction of dt."""
-        new = copy(self)
-        matrix = fraction * self._matrix
-        matrix.diagonal().add_(1)
-        # a failure shows in the error of the step: to ask for it here would wait for a GPU
-        new._factor = torch.linalg.lu_factor_ex(matrix)[:2] if self.dense else torch.linalg.cholesky_ex(matrix)[0]
+        new, matrix = copy(self), fraction * self._matrix
+        new._matrix = None  # a factor is all it needs, and memory is short on a GPU
+        matrix.diagonal(dim1=-2, dim2=-1).add_(1)
+        new._solve = self._factorise(matrix)
         new._fraction = fraction
         return new
 
     def in_parameters(self, r: Tensor) -> Tensor:
-        return torch.linalg.lu_solve(*self._factor, r[:, None])[:, 0]
+        return self._solve(r.unsqueeze(-1)).squeeze(-1)
 
     def in_patterns(self, Jr: Tensor) -> Tensor:
         """The cotangent c with (1 + s A)^-1 r = r - J^T c."""
-        inner = torch.cholesky_solve((self._root * Jr[self._rows])[:, None], self._factor)[:, 0]
-        return torch.zeros_like(Jr).index_copy(0, self._rows, self._fraction * self._root * inner)
+        stiff = (self._root * Jr.gather(-1, self._rows)).unsqueeze(-1)
+        inner = self._fraction * self._root * self._solve(stiff).squeeze(-1)
+        return torch.zeros_like(Jr).scatter(-1, self._rows, inner)
 
 
-def _stiff_rows(traces: Tensor) -> list[Tensor]:
-    """The patterns of every run but those whose traces (R, P) are least and add up to no more than EXPLICIT.
+# a failure shows in the error of the step: to ask for it here would wait for a GPU
 
-    The eigenvalues of what is left out are at most its trace. All runs are asked at once, so a GPU waits once.
+
+def _lu(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+    return partial(torch.linalg.lu_solve, *torch.linalg.lu_factor_ex(matrix)[:2])
+
+
+def _cholesky(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+    factor = torch.linalg.cholesky_ex(matrix)[0]
+    return lambda r: torch.cholesky_solve(r, factor)
+
+
+def _left_out(traces: Tensor) -> tuple[Tensor, Tensor]:
+    """The patterns of every run, (R, P), from the least trace to the largest, and which of them are left out.
+
+    They are left out whose traces add up to no more than EXPLICIT: the eigenvalues of a sum are at most its trace.
     """
     traces, order = traces.sort(dim=1)
-    left_out = (traces.cumsum(1) <= EXPLICIT).sum(1).tolist()
-    return [row[n:] for row, n in zip(order, left_out, strict=True)]
+    return order, traces.cumsum(1) <= EXPLICIT
 
 
-def _solve(tangent: Tangent, solvers: list[Solver], r: Flat) -> Flat:
+def _solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
+    """One for every run, or one for all of them."""
+    P, runs, tangent, delta = len(problem.y), range(len(dt)), point.tangent, problem.delta(point.f)
+    curvature, pull = problem.loss.curvature(delta), problem.y * problem.loss.slope(delta) / problem.alpha[:, None]
+    dt, most = dt / P, MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
+    if dense(point.w.shape[1], P, most):
+        return [Solver(tangent, *of_run, None) for of_run in zip(runs, dt.tolist(), curvature, pull, strict=True)]
+    order, without = _left_out(dt[:, None] * curvature * tangent.diagonal())
+    counts = without.sum(1).tolist()  # the only time that a GPU is waited for
+    if together(tangent):
+        # a pattern that others have and this run has not is one without curvature
+        curvature = curvature.masked_fill(torch.zeros_like(without).scatter(1, order, without), 0.0)
+        run, rows = torch.arange(len(dt), device=dt.device)[:, None], order[:, min(*counts, P - 1) :]
+        return [Solver(tangent, run, dt[:, None], curvature, pull, rows)]
+    rows = [row[n:] for row, n in zip(order, counts, strict=True)]
+    return [Solver(tangent, *of_run) for of_run in zip(runs, dt.tolist(), curvature, pull, rows, strict=True)]
+
+
+def _solve(tangent: Tangent, solvers: Sequence[Solver], r: Flat) -> Flat:
+    def every(solve: Callable[[Solver, Tensor], Tensor], of: Tensor) -> Tensor:
+        if solvers[0].of_all:
+            return solve(solvers[0], of)
+        return torch.stack([solve(solver, row) for solver, row in zip(solvers, of, strict=True)])
+
     if solvers[0].dense:
-        return torch.stack([solver.in_parameters(row) for solver, row in zip(solvers, r, strict=True)])
-    Jr = tangent.jvp(r)
-    return r - tangent.vjp(torch.stack([solver.in_patterns(row) for solver, row in zip(solvers, Jr, strict=True)]))
+        return every(Solver.in_parameters, r)
+    return r - tangent.vjp(every(Solver.in_patterns, tangent.jvp(r)))
 
 
 def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
@@ -282,22 +344,15 @@ def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, to
     what A leaves out costs stability only. The error is the defect of the trapezoidal rule, filtered by (1 + dt A)^-1
     against stiff noise and measured on the predictor.
     """
-    P, n, alpha, h = len(problem.y), point.w.shape[1], problem.alpha[:, None], dt[:, None]
-    tangent, delta = point.tangent, problem.delta(point.f)
-    curvature, pull = problem.loss.curvature(delta), problem.y * problem.loss.slope(delta) / alpha
-    most = MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
-    dense = n <= min(most, max(most // 2, 2 * P))
-    rows = [None] * len(dt) if dense else _stiff_rows((dt / P)[:, None] * curvature * tangent.diagonal())
-    of_runs = zip((dt / P).tolist(), curvature, pull, rows, strict=True)
-    solvers = [Solver(tangent, run, *of_run) for run, of_run in enumerate(of_runs)]
-    one, two = [s.at(1.0) for s in solvers], [s.at(0.5) for s in solvers]
+    tangent, h = point.tangent, dt[:, None]
+    one, two = zip(*((solver.at(1.0), solver.at(0.5)) for solver in _solvers(problem, point, dt)), strict=True)
     whole = h * _solve(tangent, one, point.v)
     first = h / 2 * _solve(tangent, two, point.v)
     second = h / 2 * _solve(tangent, two, problem.at(point.w + first).v)
     move = 2 * (first + second) - whole
     new = problem.at(point.w + move)
     defect = _solve(tangent, one, move - h / 2 * (point.v + new.v))
-    error = _error(problem, alpha * tangent.jvp(defect), point.f, new.f, tol)
+    error = _error(problem, problem.alpha[:, None] * tangent.jvp(defect), point.f, new.f, tol)
     return Step(new, error, memory, _cost(dt, 12, 2))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import sys
 import time
@@ -20,11 +21,17 @@ from .dynamics import BUDGETS as BUDGETS
 from .dynamics import DYNAMICS, Start
 from .observables import ALWAYS, Observable
 from .setups import Setup, Trained, bounded, margins
-from .steppers import METHODS
+from .steppers import METHODS, dense
 from .tangents import stack, unflatten
 from .types import Params
 
 MAX_GRADIENTS = 300_000
+
+GPU_PROCESSES = 16
+"""Processes that share a GPU, each with a batch of its own: one alone cannot call its kernels as fast as they run."""
+
+GPU_SHARE = 0.95 / GPU_PROCESSES
+"""Of the memory of a GPU, for each of them."""
 
 
 def default_method(setup: Setup) -> str:
@@ -94,7 +101,26 @@ def train(
 
 
 def compute(setups: list[Setup], observables: list[Observable], how: dict) -> dict[Setup, Record]:
-    """Train one batch and measure it. Runs in a worker: one thread, because processes are the parallelism."""
+    """Train one batch and measure it. Runs in a worker: one thread, because processes are the parallelism.
+
+    On a GPU a batch that is too large for GPU_SHARE of its memory is computed in halves: how many patterns are stiff,
+    and so how much it takes, shows on the way. Raises MemoryError where one run alone is too large.
+    """
+    if how["device"].startswith("cuda"):
+        torch.cuda.set_per_process_memory_fraction(GPU_SHARE, torch.device(how["device"]).index)
+    try:
+        return _computed(setups, observables, how)
+    except torch.OutOfMemoryError as error:
+        half = len(setups) // 2
+        if not half:
+            run = f"a run with P = {setups[0].P} and h = {setups[0].h}"
+            raise MemoryError(f"{run} needs more than the {GPU_SHARE:.0%} of a GPU that a process may have.") from error
+    gc.collect()  # a recorded graph holds what it was recorded from, and that holds it
+    torch.cuda.empty_cache()
+    return {**compute(setups[:half], observables, how), **compute(setups[half:], observables, how)}
+
+
+def _computed(setups: list[Setup], observables: list[Observable], how: dict) -> dict[Setup, Record]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_memory()
@@ -147,7 +173,7 @@ BATCH_ELEMENTS = {"cpu": 160_000, "cuda": 6_400_000}
 """Patterns times width times runs: what stays in the cache of one core; a GB of a GPU, which several batches share."""
 
 BATCH_PAIRS = 250_000_000
-"""Pairs of patterns times runs, in whose matrices implicit steps think: at most 6 GB, if all patterns are stiff."""
+"""Pairs of patterns times runs: an implicit step keeps three or four matrices of so many numbers, if all are stiff."""
 
 
 def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]]:
@@ -160,11 +186,16 @@ def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]
         together.setdefault((_batch_of(setup), default_method(setup), setup.alpha_tilde), []).append(setup)
     found = []
     for group in together.values():
-        alone = group[0].dynamics == "descent" or group[0].architecture != "fc"  # what goes run by run anyway
-        P, h = group[0].P, group[0].h
+        one, P, h = group[0], group[0].P, group[0].h
+        # what goes run by run anyway; on a core it costs nothing to keep narrow nets together
+        alone = one.dynamics == "descent" or one.architecture != "fc" or (kind == "cuda" and _is_dense(one))
         size = 1 if alone else max(1, min(BATCH_ELEMENTS[kind] // (P * h), BATCH_PAIRS // P**2))
         found += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(found, key=lambda batch: len(batch) * batch[0].P * batch[0].N, reverse=True)
+
+
+def _is_dense(setup: Setup) -> bool:
+    return default_method(setup) == "implicit" and dense(setup.N, setup.P)
 
 
 def checked_device(device: str) -> str:
