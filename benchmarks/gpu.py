@@ -1,13 +1,15 @@
 """What gradients and implicit steps cost on a GPU, for batches of nets, with and without what is done for a GPU.
 
-    python benchmarks/gpu.py     # half a minute of a GPU
+    python benchmarks/gpu.py            # ten seconds of a GPU
+    python benchmarks/gpu.py --write    # and the tables of the book
 
 float64, d = 10, L = 2, 5000 patterns. Milliseconds on the clock, because a GPU works while the host goes on.
 Gradients: with torch's own activations, with ours as one kernel, and within the stages of an explicit step, where all
-kernels are called as one (a stage is a gradient and five sums). Implicit steps: with a solver for every run, and with
-one for all, from weights where a tenth of the patterns or so is stiff.
+kernels are called as one (a stage is a gradient and what combines it with the last two stages). Implicit steps: with a
+solver for every run, and with one for all, from weights where a tenth of the patterns or so is stiff.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +20,7 @@ from cost import runs_of
 from tables import write
 
 from lazyjam import networks, steppers
+from lazyjam.chebyshev import table_of
 from lazyjam.tangents import flatten
 from lazyjam.training import checked_device
 
@@ -50,7 +53,7 @@ def gradients(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
                 flat = flatten(w)
                 row[f"ms, {name}"] = f"{milliseconds(partial(problem.at, flat)):.2f}"
         dt = torch.full((R, 1), 1e-9, dtype=flat.dtype, device="cuda")
-        table = steppers.chebyshev(STAGES).to(flat)[: STAGES + 1, None, :, None].expand(-1, R, -1, -1)
+        table = table_of([STAGES] * R).to(flat)
         step = milliseconds(partial(problem.stages, flat, flat, dt, table), calls=3)
         rows.append(row | {"ms, a stage": f"{step / (STAGES - 1):.2f}"})
     return rows
@@ -74,8 +77,11 @@ def implicit_steps(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write the tables of the book")
+    keep = parser.parse_args().write
     checked_device("cuda")
     print(torch.cuda.get_device_name())
     with torch.no_grad():
-        write("gradient on a GPU", gradients(SIZES), keep=False)
-        write("implicit step on a GPU", implicit_steps(SIZES), keep=False)
+        write("gpu_gradient", gradients(SIZES), keep)
+        write("gpu_step", implicit_steps(SIZES), keep)

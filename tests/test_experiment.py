@@ -250,6 +250,7 @@ def test_what_makes_a_batch():
     assert [len(batch) for batch in training.batches_of(paper, "cuda")] == [10] * 4
     narrow = [one.replace(P=5000, h=16) for one in large]
     assert [len(batch) for batch in training.batches_of(narrow, "cuda")] == [1] * 40, "they are solved one by one"
+    assert [len(batch) for batch in training.batches_of(narrow, "cuda", "rkc")] == [10] * 4
 
 
 def test_a_batch_too_large_for_a_gpu_is_halved(monkeypatch):
@@ -262,12 +263,11 @@ def test_a_batch_too_large_for_a_gpu_is_halved(monkeypatch):
         return compute(setups, observables, {**how, "device": "cpu"})
 
     monkeypatch.setattr(training, "_computed", small_gpu)
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, device: None)
     how, setups = dict(device="cuda", method=None, max_gradients=50), [BASE.replace(seed=seed) for seed in range(5)]
     most = 2
     assert [*training.compute(setups, [], how)] == setups and sizes == [5, 2, 3, 1, 2]
     most = 0
-    with pytest.raises(MemoryError, match=f"a run with P = {BASE.P} and h = {BASE.h} needs more than the 6% of a GPU"):
+    with pytest.raises(MemoryError, match=f"a run with P = {BASE.P} and h = {BASE.h} does not fit into what"):
         training.compute(setups, [], how)
 
 
@@ -288,11 +288,17 @@ def test_a_sweep_is_a_table_with_named_axes():
 
 
 def test_a_gpu_is_shared_by_processes(monkeypatch):
-    asked = []
-    monkeypatch.setattr(experiment, "spread", lambda task, batches, executor, processes: asked.append(processes) or [])
+    asked, shares = [], []
+    monkeypatch.setattr(experiment, "spread", lambda task, batches, executor, **how: asked.append(how) or [])
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *share: shares.append(share))
     for device in ("cpu", "cpu:0", "cuda", "cuda:1"):
         list(experiment.collect(lambda batch: {}, [], None, None, {"device": device}))
-    assert asked == [0, 0, experiment.GPU_PROCESSES, experiment.GPU_PROCESSES] and experiment.GPU_PROCESSES > 1
+    assert asked[:2] == [{}, {}]
+    assert [how["processes"] for how in asked[2:]] == [training.GPU_PROCESSES] * 2 and training.GPU_PROCESSES > 1
+    for how in asked[2:]:
+        how["initializer"](*how["initargs"])
+    assert [index for _, index in shares] == [None, 1]
+    assert shares[0][0] * (training.GPU_PROCESSES + 1) < 1, "all of them and the one that started them find room"
 
 
 def test_where_a_dependent_axis_is_nan_there_is_no_run():

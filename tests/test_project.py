@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYERS = [
     {"types", "records", "spelling", "workers"},
     {"cache"},
-    {"archives", "preprocessing", "tangents", "layered", "losses"},
+    {"archives", "chebyshev", "preprocessing", "tangents", "layered", "losses"},
     {"sources", "networks"},
     {"data", "steppers"},
     {"flow", "hessian"},

@@ -1,6 +1,7 @@
 """One step of each method: the velocity, the authors' rule by hand, stability functions, order of convergence."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -9,11 +10,11 @@ from numpy.polynomial import Chebyshev
 from scipy.integrate import solve_ivp
 
 from lazyjam import steppers
+from lazyjam.chebyshev import Stages, chebyshev, first_stage, next_stage, table_of
 from lazyjam.data import load
-from lazyjam.graphs import next_stage
 from lazyjam.losses import LOSSES
 from lazyjam.networks import from_function, fully_connected
-from lazyjam.steppers import METHODS, Problem, Solver, chebyshev, implicit_step
+from lazyjam.steppers import METHODS, Problem, Solver, implicit_step
 from lazyjam.tangents import flatten, stack, unflatten
 
 
@@ -204,7 +205,7 @@ def rkc_polynomial(s: int, z: np.ndarray) -> np.ndarray:
 def rkc_recurrence(s: int, z: np.ndarray) -> np.ndarray:
     table = chebyshev(s).numpy()
     before, now = np.ones_like(z), 1 + table[1, 2] * z
-    for mu, nu, mu_tilde, gamma_tilde in table[2 : s + 1]:
+    for mu, nu, mu_tilde, gamma_tilde in table[2:]:
         before, now = now, (1 - mu - nu) + mu * now + nu * before + mu_tilde * z * now + gamma_tilde * z
     return now
 
@@ -241,12 +242,30 @@ def test_a_run_that_has_made_its_stages_stays_where_it_is():
     y = normal(9, seed=2).sign()
     problem = make(fully_connected(4, 6, 2), "soft_hinge", tensor(0.5, 2.0, 9.0), normal(9, 4), y)
     w, dt, last = flatten(problem.like), tensor(0.1, 0.2, 0.3)[:, None], torch.tensor([3, 7, 5])
-    table, v = torch.stack([chebyshev(s) for s in last.tolist()], dim=1)[:8].unsqueeze(-1), problem.at(w).v
-    before, now = w, w + table[1, :, 2] * dt * v
+    table, v = table_of(last.tolist()), problem.at(w).v
+    before, now = w, first_stage(table, w, v, dt)
     for j in range(2, 8):
         before, now = now, next_stage(table[j], w, v, dt, before, now, problem.at(now).v)
     torch.testing.assert_close(now, steppers._stages(problem, last, w, v, dt, table), rtol=1e-13, atol=1e-14)
     assert not torch.equal(now[0], w[0])
+
+
+class Unrecorded(Stages):
+    """What stages need, on a machine that cannot record them."""
+
+    def __init__(self, velocity, like):
+        self.velocity, self.like = velocity, like
+
+
+def test_recorded_stages_do_not_keep_their_problem(monkeypatch):
+    """A run that ends makes another problem, and what was recorded for the last would stay in the memory of a GPU."""
+    monkeypatch.setattr(steppers, "Stages", Unrecorded)
+    problem = make(fully_connected(4, 6, 2), "soft_hinge", tensor(0.5, 2.0), normal(9, 4), normal(9).sign())
+    w, part = flatten(problem.like)[1:], problem.of(torch.tensor([False, True]))
+    stages, v, gone = part.stages, part.at(w).v, weakref.ref(part)
+    del part
+    assert gone() is None
+    assert stages.like.shape == w.shape and torch.equal(stages.velocity(w), v)
 
 
 def test_rkc_refuses_a_step_beyond_its_stages_and_proposes_a_shorter_one(monkeypatch):
@@ -339,16 +358,17 @@ def test_one_solver_for_all_runs_solves_as_one_for_each(bias, h, P, loss, monkey
     problem = make(fully_connected(4, h, 2, bias=bias), loss, tensor(0.5, 9.0), normal(P, 4), normal(P).sign())
     w = flatten(problem.like)
     point, dt = problem.at(w + 0.3 * normal(*w.shape, seed=3) / problem.alpha[:, None]), tensor(0.6, 5.0)
-    each = steppers._solvers(problem, point, dt)
+    each, nothing_stiff = (steppers._solvers(problem, point, some) for some in (dt, 1e-9 * dt))
     monkeypatch.setattr(steppers, "together", lambda tangent: True)
-    one = steppers._solvers(problem, point, dt)
+    one, nothing_stiff_of_all = (steppers._solvers(problem, point, some) for some in (dt, 1e-9 * dt))
     assert len(each) == 2 and len(one) == 1
     most, least = sorted((len(solver._rows) for solver in each), reverse=True)
     assert most > least, "the runs have different numbers of stiff patterns"
-    assert one[0].dense == (most > point.tangent.N) == (P > 100)
-    for fraction in (1.0, 0.5):
-        solved = [steppers._solve(point.tangent, [s.at(fraction) for s in those], point.v) for those in (each, one)]
-        torch.testing.assert_close(*solved, rtol=1e-10, atol=1e-13)
+    assert one[0].dense == (most > w.shape[1]) == (P > 100)
+    for those in ((each, one), (nothing_stiff, nothing_stiff_of_all)):
+        for fraction in (1.0, 0.5):
+            solved = [steppers._solve(point.tangent, [s.at(fraction) for s in solvers], point.v) for solvers in those]
+            torch.testing.assert_close(*solved, rtol=1e-10, atol=1e-13)
 
 
 def test_second_order_controller():
@@ -366,7 +386,7 @@ def test_a_step_that_explodes_is_refused():
     point = problem.at(flatten(w0))
     delta = 1 - y * point.f
     pull = y * problem.loss.slope(delta) / alpha[:, None]
-    solver = Solver(point.tangent, 0, 1 / 60, problem.loss.curvature(delta)[0], pull[0], None)
+    solver = Solver(point.tangent, 0, 1 / 60, problem.loss.curvature(delta)[0], pull[0], None, True)
     lowest = torch.linalg.eigvalsh(solver._matrix)[0]
     assert solver.dense and lowest < 0
     step = implicit_step(problem, point, -2 / lowest[None] * (1 + 1e-9), torch.zeros(1, 0), tol=1e-2)

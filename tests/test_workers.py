@@ -34,6 +34,17 @@ def test_a_function_of_a_notebook_goes_along(monkeypatch):
     assert sorted(spread(lambda item: item + shift, range(3), processes=2)) == [10, 11, 12]
 
 
+def tell(word: str) -> None:
+    os.environ["TOLD"] = word
+
+
+def test_our_processes_begin_with_what_they_are_told_to(monkeypatch):
+    monkeypatch.setattr(workers, "ALONE", 0.0)
+    monkeypatch.delenv("TOLD", raising=False)
+    told = spread(lambda item: os.environ["TOLD"], range(3), processes=2, initializer=tell, initargs=("word",))
+    assert [*told] == ["word"] * 3 and "TOLD" not in os.environ
+
+
 class Lazy(Executor):
     """Runs the first two jobs, and knows what becomes of the others."""
 

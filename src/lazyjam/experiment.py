@@ -18,7 +18,7 @@ from .cache import Cache, Record
 from .losses import LOSSES
 from .observables import Observable
 from .setups import Setup
-from .training import GPU_PROCESSES, MAX_GRADIENTS, batches_of, checked_device, compute, stamp
+from .training import GPU_PROCESSES, MAX_GRADIENTS, batches_of, checked_device, compute, share_gpu, stamp
 from .workers import spread
 
 
@@ -63,7 +63,7 @@ def sweep(
     todo = [one for one in dict.fromkeys(grid.values()) if one not in records]
     how = dict(device=device, method=method, max_gradients=max_gradients)
     with tqdm(total=len(todo), desc="runs", unit="run", disable=not (progress and todo), file=sys.stderr) as bar:
-        for batch in _run(batches_of(todo, device), list(wanted.values()), cache, executor, how):
+        for batch in _run(batches_of(todo, device, method), list(wanted.values()), cache, executor, how):
             records.update(batch)
             bar.update(len(batch))
     return _table(grid, coords, records, wanted)
@@ -141,8 +141,10 @@ def collect(
     """The records that task(batch) returns for every batch, as they come. They are kept here: workers need no disk."""
     if cache is not None:
         cache.check_writable()
-    processes = GPU_PROCESSES if how["device"].startswith("cuda") else 0
-    for records in spread(task, batches, executor, processes=processes):
+    sharing = {}
+    if how["device"].startswith("cuda"):
+        sharing = dict(processes=GPU_PROCESSES, initializer=share_gpu, initargs=(how["device"],))
+    for records in spread(task, batches, executor, **sharing):
         for setup, record in records.items() if cache is not None else ():
             cache.put(setup.key, record)
         yield records

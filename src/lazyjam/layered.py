@@ -56,7 +56,7 @@ def _over_patterns(D: Tensor, A: Tensor) -> Tensor:
     """D^T A, (R, fan-out, fan-in), a sum over patterns.
 
     A GPU gives every small matrix to one of its hundred processors, which goes through all patterns alone: so the sum
-    is cut into up to PARTS parts.
+    is cut into as many parts, of the divisors of PARTS, as divide the number of patterns.
     """
     if not D.is_cuda:
         return D.mT @ A
@@ -114,11 +114,6 @@ class LayeredTangent:
         pairs = [(Factor(D, A, scale), Factor(D, None)) for D, A, scale in layers]
         return [factor for pair in pairs for factor in pair[: 1 + self._layers.bias]]
 
-    @property
-    def N(self) -> int:
-        """The number of weights of a run."""
-        return sum(factor.size for factor in self.factors)
-
     def vjp(self, c: Outputs) -> Flat:
         return torch.cat([factor.gradient(c) for factor in self.factors], dim=1)
 
@@ -130,6 +125,7 @@ class LayeredTangent:
         return sum(factor.square_norm() for factor in self.factors).expand_as(self.f)
 
     def gram(self, run: int | Tensor, rows: Tensor) -> Tensor:
+        """As in `Tangent`; for a column of all runs, (R, 1), and rows (R, K), the blocks of all, (R, K, K)."""
         first, *others = (factor.block(run, rows) for factor in self.factors)
         total = first.gram(first)
         for block in others:
@@ -137,6 +133,7 @@ class LayeredTangent:
         return total
 
     def jacobian(self, run: int | Tensor, rows: Tensor) -> Tensor:
+        """As in `Tangent`; for a column of all runs, (R, 1), and rows (R, K), the rows of all, (R, K, N)."""
         parts, one = [], torch.ones_like(rows, dtype=self.f.dtype).unsqueeze(-1)
         for D, A, scale in (factor.block(run, rows) for factor in self.factors):
             D, A = one if D is None else D, one if A is None else A

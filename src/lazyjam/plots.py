@@ -117,7 +117,7 @@ def phase_diagram(
     for cut, colour in zip(cuts, colours, strict=False):
         ax.axhline(cut, color="white", lw=2)
         ax.axhline(cut, color=colour, lw=1.2, ls=(0, (3, 1.5)))
-    for text, place, colour in (("lazy", (0.6, 0.92), LAZY), ("feature", (0.6, 0.15), FEATURE)):
+    for text, place, colour in (("lazy", (0.6, 0.92), LAZY), ("feature", (0.6, 0.05), FEATURE)):
         ax.text(*place, text, transform=ax.transAxes, color=colour, weight="bold", ha="center", fontsize=12,
                 path_effects=halo)
     look = dict(color="white", rotation=90, ha="center", va="center", fontsize=11)

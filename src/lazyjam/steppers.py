@@ -11,17 +11,17 @@ import math
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .graphs import Stages, next_stage
+from .chebyshev import MAX_STAGES, Stages, first_stage, next_stage, table_of
 from .layered import LayeredTangent
 from .losses import Loss
 from .networks import Network
-from .tangents import Tangent, unflatten
+from .tangents import Tangent, flatten, unflatten
 from .types import Flat, Outputs, Params, PerRun
 
 
@@ -64,8 +64,8 @@ class Problem:
     @cached_property
     def stages(self) -> Stages:
         """Stages of an explicit step of this batch on a GPU."""
-        weights = sum(value[0].numel() for value in self.like.values())
-        return Stages(lambda w: self.at(w).v, self.x.new_zeros(len(self.alpha), weights), MAX_STAGES)
+        bare = replace(self)  # one that does not know its stages, so that no circle keeps them in memory
+        return Stages(lambda w: bare.at(w).v, flatten(self.like)[: len(self.alpha)])
 
 
 class Point(NamedTuple):
@@ -150,34 +150,7 @@ def _euler_dt(dt: PerRun, error: PerRun) -> PerRun:
 
 # Runge-Kutta-Chebyshev -----------------------------------------------------------------------------------------------
 
-MAX_STAGES = 250
-DAMPING = 2 / 13
 REACH = 0.3  # how far a margin may move within a step
-
-
-@lru_cache(maxsize=MAX_STAGES)
-def chebyshev(s: int) -> Tensor:
-    """Coefficients (mu, nu, mu~, gamma~) of the s stages of the second-order method, shape (MAX_STAGES + 1, 4).
-
-    Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88 (1998) 315. Row 1 holds mu~_1 only. Those after s stay
-    where they are.
-    """
-    w0 = 1 + DAMPING / s**2
-    T, dT, ddT = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
-    for _ in range(2, s + 1):
-        ddT.append(4 * dT[-1] + 2 * w0 * ddT[-1] - ddT[-2])
-        dT.append(2 * T[-1] + 2 * w0 * dT[-1] - dT[-2])
-        T.append(2 * w0 * T[-1] - T[-2])
-    w1 = dT[s] / ddT[s]
-    b = [0.0, 0.0] + [ddT[j] / dT[j] ** 2 for j in range(2, s + 1)]
-    b[0] = b[1] = b[2]
-    a = [1 - b[j] * T[j] for j in range(s + 1)]
-    rows = [[0.0] * 4, [0.0, 0.0, b[1] * w1, 0.0]]
-    for j in range(2, s + 1):
-        mu_tilde = 2 * b[j] * w1 / b[j - 1]
-        rows.append([2 * b[j] * w0 / b[j - 1], -b[j] / b[j - 2], mu_tilde, -a[j - 1] * mu_tilde])
-    rows += [[1.0, 0.0, 0.0, 0.0]] * (MAX_STAGES - s)
-    return torch.tensor(rows, dtype=torch.float64)
 
 
 def _stiffness(problem: Problem, point: Point, memory: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -201,8 +174,8 @@ def _stiffness(problem: Problem, point: Point, memory: Tensor) -> tuple[Tensor, 
 
 
 def _stages(problem: Problem, last: Tensor, w: Flat, v: Flat, dt: Tensor, table: Tensor) -> Flat:
-    """The weights at the end of a step: see `graphs.Stages`. A run leaves the batch after its last stage."""
-    end, runs, before, now = torch.empty_like(w), torch.arange(len(w)), w, w + table[1, :, 2] * dt * v
+    """What `Stages` does, one by one. A run leaves the batch after its last stage; `last` is on the host."""
+    end, runs, before, now = torch.empty_like(w), torch.arange(len(w)), w, first_stage(table, w, v, dt)
     for j in range(2, len(table)):
         going = last[runs] >= j
         if not bool(going.all()):
@@ -217,18 +190,17 @@ def _stages(problem: Problem, last: Tensor, w: Flat, v: Flat, dt: Tensor, table:
 def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
     """Stabilised explicit step: s gradients reach dt = 0.65 s^2 / lambda_max. Each run has its own s."""
     stiffness, vector, products = _stiffness(problem, point, memory)
-    stages = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).nan_to_num(2).clamp(2, MAX_STAGES).long()
-    dt_used = dt.minimum(0.649 * (stages**2 - 1) / stiffness)  # only less than dt where the stages are capped
-    last = stages.cpu()
-    table = torch.stack([chebyshev(s) for s in last.tolist()], dim=1)[: int(last.max()) + 1].to(dt).unsqueeze(-1)
-    stage_by_stage = problem.stages if dt.is_cuda else partial(_stages, problem, last)
-    end = stage_by_stage(point.w, point.v, dt_used[:, None], table)
+    counts = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).nan_to_num(2).clamp(2, MAX_STAGES).long()
+    dt_used = dt.minimum(0.649 * (counts**2 - 1) / stiffness)  # only less than dt where the stages are capped
+    last = counts.cpu()
+    stages = problem.stages if together(point.tangent) else partial(_stages, problem, last)
+    end = stages(point.w, point.v, dt_used[:, None], table_of(last.tolist()).to(dt))
     new = problem.at(end)
     f_dot = problem.alpha[:, None] * point.tangent.jvp(point.v), problem.alpha[:, None] * new.tangent.jvp(new.v)
     estimate = 0.8 * (point.f - new.f) + 0.4 * dt_used[:, None] * (f_dot[0] + f_dot[1])
     # a step that had to be cut is refused, and tried again with what the stages allow
     error = torch.where(dt_used < dt, (dt / dt_used) ** 2 * 1.6, _error(problem, estimate, point.f, new.f, tol))
-    return Step(new, error, vector, _cost(dt, stages + 2 + products))
+    return Step(new, error, vector, _cost(dt, counts + 2 + products))
 
 
 # linearly implicit ---------------------------------------------------------------------------------------------------
@@ -246,23 +218,22 @@ def dense(N: int, P: int, most: int = MAX_DENSE) -> bool:
 class Solver:
     """(1 + s A)^-1 for one run, A = the Hessian of the loss divided by alpha^2 or its Gauss-Newton part J^T D J / P.
 
-    Narrow nets: dense in the parameters, whole Hessian (`rows` is None). Wide ones: Gauss-Newton, in function space, on
-    the patterns `rows`, (1 + J^T D J)^-1 r = r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r with K = J J^T.
-    That serves all runs at once, too: `run` and dt are columns then, and the rest has rows. There the matrix is one of
-    the parameters where they are fewer than the patterns.
+    Narrow nets: the whole Hessian (`rows` is None), dense in the parameters. Wide ones: Gauss-Newton on the patterns
+    `rows`, in function space, (1 + J^T D J)^-1 r = r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r with
+    K = J J^T. Gauss-Newton serves all runs of a fully connected net at once, too, and can be dense as well: `run` and
+    dt are columns (R, 1) then, and curvature (R, P) and rows (R, K) have a row for each.
     """
 
     def __init__(self, tangent: Tangent, run: int | Tensor, dt: float | Tensor, curvature: Tensor, pull: Tensor,
-                 rows: Tensor | None):  # fmt: skip
-        self.dense, self.of_all, self._factorise = rows is None, isinstance(run, Tensor), _cholesky
+                 rows: Tensor | None, dense: bool):  # fmt: skip
+        self.dense, self.of_all, self._factorise = dense, isinstance(run, Tensor), _cholesky
         if rows is None:
             rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
             J = (dt * curvature[rows, None]).sqrt() * tangent.jacobian(run, rows)
             self._matrix, self._factorise = J.T @ J - dt * tangent.hessian(run, pull, bent), _lu
             return
         self._rows, self._root = rows, (dt * curvature.gather(-1, rows)).sqrt()
-        self.dense = self.of_all and tangent.N < rows.shape[1]
-        if self.dense:
+        if dense:
             J = tangent.jacobian(run, rows).mul_(self._root.unsqueeze(-1))
             self._matrix = J.mT @ J
         else:
@@ -314,16 +285,17 @@ def _solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
     curvature, pull = problem.loss.curvature(delta), problem.y * problem.loss.slope(delta) / problem.alpha[:, None]
     dt, most = dt / P, MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
     if dense(point.w.shape[1], P, most):
-        return [Solver(tangent, *of_run, None) for of_run in zip(runs, dt.tolist(), curvature, pull, strict=True)]
+        return [Solver(tangent, *of, None, True) for of in zip(runs, dt.tolist(), curvature, pull, strict=True)]
     order, without = _left_out(dt[:, None] * curvature * tangent.diagonal())
-    counts = without.sum(1).tolist()  # the only time that a GPU is waited for
+    counts = without.sum(1).tolist()  # the only time that a GPU is waited for here
     if together(tangent):
         # a pattern that others have and this run has not is one without curvature
         curvature = curvature.masked_fill(torch.zeros_like(without).scatter(1, order, without), 0.0)
-        run, rows = torch.arange(len(dt), device=dt.device)[:, None], order[:, min(*counts, P - 1) :]
-        return [Solver(tangent, run, dt[:, None], curvature, pull, rows)]
+        first = min(*counts, P - 1)  # one pattern at least: not every library likes an empty matrix
+        run, rows = torch.arange(len(dt), device=dt.device)[:, None], order[:, first:]
+        return [Solver(tangent, run, dt[:, None], curvature, pull, rows, point.w.shape[1] < P - first)]
     rows = [row[n:] for row, n in zip(order, counts, strict=True)]
-    return [Solver(tangent, *of_run) for of_run in zip(runs, dt.tolist(), curvature, pull, rows, strict=True)]
+    return [Solver(tangent, *of, False) for of in zip(runs, dt.tolist(), curvature, pull, rows, strict=True)]
 
 
 def _solve(tangent: Tangent, solvers: Sequence[Solver], r: Flat) -> Flat:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import math
 import sys
 import time
@@ -30,8 +29,8 @@ MAX_GRADIENTS = 300_000
 GPU_PROCESSES = 16
 """Processes that share a GPU, each with a batch of its own: one alone cannot call its kernels as fast as they run."""
 
-GPU_SHARE = 0.95 / GPU_PROCESSES
-"""Of the memory of a GPU, for each of them."""
+GPU_SHARE = 0.85 / (GPU_PROCESSES + 1)
+"""Of the memory of a GPU, for each of them; one share is left for the process that started them."""
 
 
 def default_method(setup: Setup) -> str:
@@ -103,19 +102,17 @@ def train(
 def compute(setups: list[Setup], observables: list[Observable], how: dict) -> dict[Setup, Record]:
     """Train one batch and measure it. Runs in a worker: one thread, because processes are the parallelism.
 
-    On a GPU a batch that is too large for GPU_SHARE of its memory is computed in halves: how many patterns are stiff,
-    and so how much it takes, shows on the way. Raises MemoryError where one run alone is too large.
+    A batch that is too large for the memory of a GPU is computed in halves: how many patterns are stiff, and so how
+    much it takes, shows on the way. What was spent until then is not counted. Raises MemoryError where one run alone is
+    too large.
     """
-    if how["device"].startswith("cuda"):
-        torch.cuda.set_per_process_memory_fraction(GPU_SHARE, torch.device(how["device"]).index)
     try:
         return _computed(setups, observables, how)
     except torch.OutOfMemoryError as error:
         half = len(setups) // 2
         if not half:
             run = f"a run with P = {setups[0].P} and h = {setups[0].h}"
-            raise MemoryError(f"{run} needs more than the {GPU_SHARE:.0%} of a GPU that a process may have.") from error
-    gc.collect()  # a recorded graph holds what it was recorded from, and that holds it
+            raise MemoryError(f"{run} does not fit into what this process may have of the GPU: use the CPU.") from error
     torch.cuda.empty_cache()
     return {**compute(setups[:half], observables, how), **compute(setups[half:], observables, how)}
 
@@ -176,26 +173,28 @@ BATCH_PAIRS = 250_000_000
 """Pairs of patterns times runs: an implicit step keeps three or four matrices of so many numbers, if all are stiff."""
 
 
-def batches_of(setups: Sequence[Setup], device: str = "cpu") -> list[list[Setup]]:
-    """Runs with the same shapes and method, few enough for the device. The largest first.
+def batches_of(setups: Sequence[Setup], device: str = "cpu", method: str | None = None) -> list[list[Setup]]:
+    """Runs with the same shapes and method (None: the default), few enough for the device. The largest first.
 
     They have the same output scale, too, because runs that take as long as each other share the work best.
     """
     kind, together = device.split(":")[0], {}
     for setup in setups:
-        together.setdefault((_batch_of(setup), default_method(setup), setup.alpha_tilde), []).append(setup)
+        together.setdefault((_batch_of(setup), method or default_method(setup), setup.alpha_tilde), []).append(setup)
     found = []
-    for group in together.values():
+    for (_, way, _), group in together.items():
         one, P, h = group[0], group[0].P, group[0].h
-        # what goes run by run anyway; on a core it costs nothing to keep narrow nets together
-        alone = one.dynamics == "descent" or one.architecture != "fc" or (kind == "cuda" and _is_dense(one))
+        # what goes run by run anyway is shared by all processes; on a core gradients in common gain more
+        solved_alone = kind == "cuda" and way == "implicit" and dense(one.N, P)
+        alone = one.dynamics == "descent" or one.architecture != "fc" or solved_alone
         size = 1 if alone else max(1, min(BATCH_ELEMENTS[kind] // (P * h), BATCH_PAIRS // P**2))
         found += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(found, key=lambda batch: len(batch) * batch[0].P * batch[0].N, reverse=True)
 
 
-def _is_dense(setup: Setup) -> bool:
-    return default_method(setup) == "implicit" and dense(setup.N, setup.P)
+def share_gpu(device: str) -> None:
+    """Take no more than GPU_SHARE of the memory of a GPU in this process, so that what it has freed goes to others."""
+    torch.cuda.set_per_process_memory_fraction(GPU_SHARE, torch.device(device).index)
 
 
 def checked_device(device: str) -> str:

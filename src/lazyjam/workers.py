@@ -15,12 +15,14 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def spread(
-    task: Callable[[Item], Result], items: Iterable[Item], executor: Executor | None = None, *, processes: int = 0
+    task: Callable[[Item], Result], items: Iterable[Item], executor: Executor | None = None, *, processes: int = 0,
+    initializer: Callable[..., None] | None = None, initargs: tuple = (),
 ) -> Iterator[Result]:
     """The results of task(item), in the order in which they are finished. The items come largest first.
 
     executor: where they are computed, any concurrent.futures.Executor. Without one, the first seconds of work are done
-    here and the rest in as many `processes` as there are cores (0), which stay warm for a while.
+    here and the rest in as many `processes` as there are cores (0), which stay warm for a while and begin
+    with initializer(*initargs).
     An error, Ctrl-C, or leaving the iterator stops our processes at once, and cancels what has not begun elsewhere.
     Raises ChildProcessError if a process is killed.
     """
@@ -32,7 +34,7 @@ def spread(
             yield task(waiting.pop())  # a small one, so that it is soon known whether the work is long
         if not waiting:
             return
-        executor = get_reusable_executor(max_workers=processes)
+        executor = get_reusable_executor(max_workers=processes, initializer=initializer, initargs=initargs)
     try:
         futures = [executor.submit(task, item) for item in waiting]
         yield from (future.result() for future in as_completed(futures))
