@@ -27,6 +27,7 @@ stress: $(READY)
 # The first four write the tables of the book's page on costs.
 bench: $(READY)
 	$(BIN)/python benchmarks/cost.py --write
+	$(BIN)/python benchmarks/solver.py --write
 	$(BIN)/python benchmarks/ntk.py --write
 	$(BIN)/python benchmarks/flow.py --write
 	$(BIN)/python benchmarks/jamming.py --write

@@ -352,23 +352,29 @@ def test_estimated_error_is_of_third_order_and_of_the_size_of_the_true_one(metho
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("h, P, loss", [(30, 40, "soft_hinge"), (8, 200, "squared")])
-def test_one_solver_for_all_runs_solves_as_one_for_each(bias, h, P, loss, monkeypatch):
-    """In function space, and in the parameters where they are fewer than the stiff patterns."""
+def test_solvers_in_function_space_in_the_parameters_and_for_all_runs_agree(bias, h, P, loss, monkeypatch):
     monkeypatch.setattr(steppers, "MAX_DENSE", 0)
     problem = make(fully_connected(4, h, 2, bias=bias), loss, tensor(0.5, 9.0), normal(P, 4), normal(P).sign())
     w = flatten(problem.like)
     point, dt = problem.at(w + 0.3 * normal(*w.shape, seed=3) / problem.alpha[:, None]), tensor(0.6, 5.0)
-    each, nothing_stiff = (steppers._solvers(problem, point, some) for some in (dt, 1e-9 * dt))
-    monkeypatch.setattr(steppers, "together", lambda tangent: True)
-    one, nothing_stiff_of_all = (steppers._solvers(problem, point, some) for some in (dt, 1e-9 * dt))
-    assert len(each) == 2 and len(one) == 1
-    most, least = sorted((len(solver._rows) for solver in each), reverse=True)
-    assert most > least, "the runs have different numbers of stiff patterns"
-    assert one[0].dense == (most > w.shape[1]) == (P > 100)
-    for those in ((each, one), (nothing_stiff, nothing_stiff_of_all)):
+
+    def solved(dt, fraction, few, together):
+        monkeypatch.setattr(steppers, "FEW", few)
+        monkeypatch.setattr(steppers, "together", lambda tangent: together)
+        solvers = steppers._solvers(problem, point, dt)
+        assert len(solvers) == (1 if together else 2) and {one.dense for one in solvers} == {few == math.inf}
+        return steppers._solve(point.tangent, [one.at(fraction) for one in solvers], point.v)
+
+    for some in (dt, 1e-9 * dt):
         for fraction in (1.0, 0.5):
-            solved = [steppers._solve(point.tangent, [s.at(fraction) for s in solvers], point.v) for solvers in those]
-            torch.testing.assert_close(*solved, rtol=1e-10, atol=1e-13)
+            plain = solved(some, fraction, 0.0, False)
+            for few, together in ((math.inf, False), (0.0, True), (math.inf, True)):
+                torch.testing.assert_close(solved(some, fraction, few, together), plain, rtol=1e-10, atol=1e-13)
+    monkeypatch.undo()
+    monkeypatch.setattr(steppers, "MAX_DENSE", 0)
+    each = steppers._solvers(problem, point, dt)
+    assert len({len(one._rows) for one in each}) == 2, "the runs have different numbers of stiff patterns"
+    assert {one.dense for one in each} == {P > 100}, "by default it is what is quicker"
 
 
 def test_second_order_controller():

@@ -208,6 +208,7 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
 EXPLICIT = 0.5  # patterns whose stiffness adds up to less than this over a step are left to the explicit part
 MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole Hessian pays
 MAX_DENSE_BY_AUTOGRAD = 50  # where each of its rows is a derivative of a gradient
+FEW = 0.75  # parameters for a stiff pattern: with fewer, Gauss-Newton is quicker dense (benchmarks/solver.py)
 
 
 def dense(N: int, P: int, most: int = MAX_DENSE) -> bool:
@@ -219,9 +220,10 @@ class Solver:
     """(1 + s A)^-1 for one run, A = the Hessian of the loss divided by alpha^2 or its Gauss-Newton part J^T D J / P.
 
     Narrow nets: the whole Hessian (`rows` is None), dense in the parameters. Wide ones: Gauss-Newton on the patterns
-    `rows`, in function space, (1 + J^T D J)^-1 r = r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r with
-    K = J J^T. Gauss-Newton serves all runs of a fully connected net at once, too, and can be dense as well: `run` and
-    dt are columns (R, 1) then, and curvature (R, P) and rows (R, K) have a row for each.
+    `rows`, dense as well where there are many of them, or in function space, (1 + J^T D J)^-1 r =
+    r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r with K = J J^T. Gauss-Newton serves all runs of a fully
+    connected net at once, too: `run` and dt are columns (R, 1) then, and curvature (R, P) and rows (R, K) have a row
+    for each.
     """
 
     def __init__(self, tangent: Tangent, run: int | Tensor, dt: float | Tensor, curvature: Tensor, pull: Tensor,
@@ -288,14 +290,15 @@ def _solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
         return [Solver(tangent, *of, None, True) for of in zip(runs, dt.tolist(), curvature, pull, strict=True)]
     order, without = _left_out(dt[:, None] * curvature * tangent.diagonal())
     counts = without.sum(1).tolist()  # the only time that a GPU is waited for here
+    first = min(*counts, P - 1)  # one pattern at least: not every library likes an empty matrix
+    few = point.w.shape[1] < FEW * (P - first)
     if together(tangent):
         # a pattern that others have and this run has not is one without curvature
         curvature = curvature.masked_fill(torch.zeros_like(without).scatter(1, order, without), 0.0)
-        first = min(*counts, P - 1)  # one pattern at least: not every library likes an empty matrix
-        run, rows = torch.arange(len(dt), device=dt.device)[:, None], order[:, first:]
-        return [Solver(tangent, run, dt[:, None], curvature, pull, rows, point.w.shape[1] < P - first)]
+        run = torch.arange(len(dt), device=dt.device)[:, None]
+        return [Solver(tangent, run, dt[:, None], curvature, pull, order[:, first:], few)]
     rows = [row[n:] for row, n in zip(order, counts, strict=True)]
-    return [Solver(tangent, *of, False) for of in zip(runs, dt.tolist(), curvature, pull, rows, strict=True)]
+    return [Solver(tangent, *of, few) for of in zip(runs, dt.tolist(), curvature, pull, rows, strict=True)]
 
 
 def _solve(tangent: Tangent, solvers: Sequence[Solver], r: Flat) -> Flat:

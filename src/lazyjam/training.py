@@ -174,7 +174,7 @@ BATCH_PAIRS = 250_000_000
 
 
 def batches_of(setups: Sequence[Setup], device: str = "cpu", method: str | None = None) -> list[list[Setup]]:
-    """Runs with the same shapes and method (None: the default), few enough for the device. The largest first.
+    """Runs with the same shapes and method (None: the default), few enough for the device. The longest first.
 
     They have the same output scale, too, because runs that take as long as each other share the work best.
     """
@@ -189,7 +189,21 @@ def batches_of(setups: Sequence[Setup], device: str = "cpu", method: str | None 
         alone = one.dynamics == "descent" or one.architecture != "fc" or solved_alone
         size = 1 if alone else max(1, min(BATCH_ELEMENTS[kind] // (P * h), BATCH_PAIRS // P**2))
         found += [group[i : i + size] for i in range(0, len(group), size)]
-    return sorted(found, key=lambda batch: len(batch) * batch[0].P * batch[0].N, reverse=True)
+    return sorted(found, key=lambda batch: _expected(batch, kind), reverse=True)
+
+
+CALL = {"cpu": 1e-4, "cuda": 2e-4}
+"""Seconds of a gradient, however small it is."""
+
+WORK = {"cpu": 2e-10, "cuda": 4e-13}
+"""Seconds of a gradient for every weight of every run and every pattern."""
+
+
+def _expected(batch: Sequence[Setup], kind: str) -> float:
+    """What a batch takes, up to a common factor. In Figure 4 gradients grow in number as alpha_tilde^-0.45 below 10."""
+    one = batch[0]
+    gradients = max(1.0, 10.0 / one.alpha_tilde) ** 0.45
+    return gradients * (CALL[kind] + WORK[kind] * len(batch) * one.P * one.N)
 
 
 def share_gpu(device: str) -> None:

@@ -18,7 +18,7 @@ def spread(
     task: Callable[[Item], Result], items: Iterable[Item], executor: Executor | None = None, *, processes: int = 0,
     initializer: Callable[..., None] | None = None, initargs: tuple = (),
 ) -> Iterator[Result]:
-    """The results of task(item), in the order in which they are finished. The items come largest first.
+    """The results of task(item), in the order in which they are finished. The items come longest first.
 
     executor: where they are computed, any concurrent.futures.Executor. Without one, the first seconds of work are done
     here and the rest in as many `processes` as there are cores (0), which stay warm for a while and begin
