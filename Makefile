@@ -24,7 +24,7 @@ test: $(READY)
 stress: $(READY)
 	$(BIN)/pytest -m stress tests
 
-# The first four write the tables of the book's page on costs.
+# The first five write the tables of the book's page on costs.
 bench: $(READY)
 	$(BIN)/python benchmarks/cost.py --write
 	$(BIN)/python benchmarks/solver.py --write

@@ -13,7 +13,7 @@ import torch
 from tables import cpu_seconds, write
 
 from lazyjam import Setup
-from lazyjam.steppers import FEW, Solver
+from lazyjam.steppers import PER_STIFF_PATTERN, Solver
 from lazyjam.tangents import stack
 
 SIZES = [(16, 0.4), (16, 0.6), (16, 0.8), (16, 1.0), (24, 0.4), (24, 0.6), (24, 0.8), (24, 1.0)]
@@ -29,11 +29,11 @@ def steps() -> list[dict[str, str]]:
         x = torch.randn(K, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         tangent, ones = setup.network.tangent(w, x), torch.ones(K, dtype=torch.float64)
 
-        def factorised(dense: bool, tangent=tangent, ones=ones) -> None:
-            solver = Solver(tangent, 0, 1.0, ones, ones, torch.arange(len(ones)), dense)
+        def factorised(few: bool, tangent=tangent, ones=ones) -> None:
+            solver = Solver(tangent, 0, 1.0, ones, ones, torch.arange(len(ones)), few)
             solver.at(1.0), solver.at(0.5)
 
-        function, parameters = (cpu_seconds(lambda dense=dense, f=factorised: f(dense), 0.5) for dense in (False, True))
+        function, parameters = (cpu_seconds(lambda few=few, f=factorised: f(few), 0.5) for few in (False, True))
         rows.append({
             "h": f"{h}", "N": f"{setup.N}", "K": f"{K}", "N / K": f"{share:g}", "s, function space": f"{function:.3f}",
             "s, parameters": f"{parameters:.3f}", "ratio": f"{function / parameters:.2f}",
@@ -47,4 +47,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with torch.no_grad():
         write("solver", steps(), parser.parse_args().write)
-    print(f"in the parameters from N / K < {FEW} on")
+    print(f"in the parameters where N / K < {PER_STIFF_PATTERN}")

@@ -245,14 +245,14 @@ def test_what_makes_a_batch():
     on_gpu = training.batches_of([one for one in setups if one.h == 40], "cuda:1")
     assert [{(one.h, one.alpha_tilde) for one in batch} for batch in on_gpu] == [{(40, a)} for a in (0.01, 0.05, 10.0)]
     large = [BASE.replace(dataset="stripe", preprocessing="none", L=2, P=2000, h=100, seed=s) for s in range(40)]
-    assert [len(batch) for batch in training.batches_of(large, "cuda")] == [32, 8]
+    assert [len(batch) for batch in training.batches_of(large, "cuda")] == [31, 9]
     paper = [one.replace(P=5000, h=24) for one in large]
-    assert [len(batch) for batch in training.batches_of(paper, "cuda")] == [10] * 4
+    assert [len(batch) for batch in training.batches_of(paper, "cuda")] == [5] * 8
     feature, lazy = (large[0].replace(P=5000, h=h, alpha_tilde=a) for h, a in ((24, 4e-3), (128, 1e4)))
     assert training.batches_of([lazy, feature], "cuda") == [[feature], [lazy]], "it has far more gradients"
     narrow = [one.replace(P=5000, h=16) for one in large]
     assert [len(batch) for batch in training.batches_of(narrow, "cuda")] == [1] * 40, "they are solved one by one"
-    assert [len(batch) for batch in training.batches_of(narrow, "cuda", "rkc")] == [10] * 4
+    assert [len(batch) for batch in training.batches_of(narrow, "cuda", "rkc")] == [5] * 8
 
 
 def test_a_batch_too_large_for_a_gpu_is_halved(monkeypatch):

@@ -45,7 +45,7 @@ def test_a_run_does_not_feel_its_batch(method):
 
 NETS = {
     "layered": (fully_connected(16, 40, 2, bias=True), 60, "soft_hinge"),
-    "more patterns than parameters": (fully_connected(16, 12, 2, bias=True), 500, "squared"),
+    "more patterns than parameters": (fully_connected(16, 18, 2, bias=True), 1200, "squared"),
     "by autograd": (convolutional(16, 3, 1), 60, "soft_hinge"),
 }
 

@@ -13,7 +13,7 @@ from lazyjam import steppers
 from lazyjam.chebyshev import Stages, chebyshev, first_stage, next_stage, table_of
 from lazyjam.data import load
 from lazyjam.losses import LOSSES
-from lazyjam.networks import from_function, fully_connected
+from lazyjam.networks import convolutional, from_function, fully_connected
 from lazyjam.steppers import METHODS, Problem, Solver, implicit_step
 from lazyjam.tangents import flatten, stack, unflatten
 
@@ -359,22 +359,35 @@ def test_solvers_in_function_space_in_the_parameters_and_for_all_runs_agree(bias
     point, dt = problem.at(w + 0.3 * normal(*w.shape, seed=3) / problem.alpha[:, None]), tensor(0.6, 5.0)
 
     def solved(dt, fraction, few, together):
-        monkeypatch.setattr(steppers, "FEW", few)
+        monkeypatch.setattr(steppers, "PER_STIFF_PATTERN", few)
         monkeypatch.setattr(steppers, "together", lambda tangent: together)
         solvers = steppers._solvers(problem, point, dt)
-        assert len(solvers) == (1 if together else 2) and {one.dense for one in solvers} == {few == math.inf}
+        assert len(solvers) == (1 if together else 2) and {one.in_parameters for one in solvers} == {few == math.inf}
         return steppers._solve(point.tangent, [one.at(fraction) for one in solvers], point.v)
 
-    for some in (dt, 1e-9 * dt):
+    for some, ways in ((dt, [(math.inf, False), (0.0, True), (math.inf, True)]), (1e-9 * dt, [(0.0, True)])):
         for fraction in (1.0, 0.5):
             plain = solved(some, fraction, 0.0, False)
-            for few, together in ((math.inf, False), (0.0, True), (math.inf, True)):
+            for few, together in ways:
                 torch.testing.assert_close(solved(some, fraction, few, together), plain, rtol=1e-10, atol=1e-13)
     monkeypatch.undo()
     monkeypatch.setattr(steppers, "MAX_DENSE", 0)
     each = steppers._solvers(problem, point, dt)
     assert len({len(one._rows) for one in each}) == 2, "the runs have different numbers of stiff patterns"
-    assert {one.dense for one in each} == {P > 100}, "by default it is what is quicker"
+    assert {one.in_parameters for one in each} == {P > 100}, "by default it is what is quicker"
+
+
+def test_solvers_agree_where_the_jacobian_is_kept_and_where_it_comes_by_autograd(monkeypatch):
+    kept = convolutional(16, 3, 1)
+    for network in (kept, from_function(kept.init, kept.apply)):
+        problem = make(network, "squared", tensor(0.5, 9.0), normal(200, 16), normal(200).sign())
+        point, solved = problem.at(flatten(problem.like)), []
+        monkeypatch.setattr(steppers, "MAX_DENSE_BY_AUTOGRAD", 0)
+        for few in (0.0, math.inf):
+            monkeypatch.setattr(steppers, "PER_STIFF_PATTERN", few)
+            solvers = [one.at(1.0) for one in steppers._solvers(problem, point, tensor(0.6, 5.0))]
+            solved.append(steppers._solve(point.tangent, solvers, point.v))
+        torch.testing.assert_close(*solved, rtol=1e-10, atol=1e-13)
 
 
 def test_second_order_controller():
@@ -394,6 +407,6 @@ def test_a_step_that_explodes_is_refused():
     pull = y * problem.loss.slope(delta) / alpha[:, None]
     solver = Solver(point.tangent, 0, 1 / 60, problem.loss.curvature(delta)[0], pull[0], None, True)
     lowest = torch.linalg.eigvalsh(solver._matrix)[0]
-    assert solver.dense and lowest < 0
+    assert solver.in_parameters and lowest < 0
     step = implicit_step(problem, point, -2 / lowest[None] * (1 + 1e-9), torch.zeros(1, 0), tol=1e-2)
     assert step.point.f.abs().max() > 1e6 and step.error == torch.inf

@@ -46,7 +46,8 @@ def sweep(
     `file:PATH` is computed again when the file has changed.
 
     Raises, before the first run starts, ValueError for a bad value anywhere in the grid, or a setup of which an
-    observable cannot be asked, and OSError for a cache that cannot be written to.
+    observable cannot be asked, and OSError for a cache that cannot be written to. Raises MemoryError for a run that
+    turns out to be too large for a GPU.
     """
     grid, coords = grid_of(setup, axes)
     if executor is None:

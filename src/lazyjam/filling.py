@@ -113,7 +113,7 @@ class _Filling:
         keys, how = {setup: setup.key for batch in batches for setup in batch}, {**how, "device": self.device}
         mine, done = self.mine(keys), set()
         task = partial(in_time, self.deadline, partial(compute, observables=observables, how=how))
-        parts = batches_of(mine, self.device)
+        parts = batches_of(mine, self.device, how["method"])
         for records in self.sound(experiment.collect(task, parts, cache, self.executor, how)):
             done |= records.keys()
             yield records

@@ -81,7 +81,6 @@ def phase_diagram(
     title: str = "",
     levels: tuple[float, ...] = (1e-4, 1e-2, 1e2),
     cuts: Sequence[SupportsFloat] = (),
-    colours: Sequence[str] = CUTS,
 ) -> Axes:
     """Fig. 4: the plane (h, alpha_tilde).
 
@@ -114,7 +113,7 @@ def phase_diagram(
         if star.notnull().any():
             ax.text(h[-1], float(star.dropna("h")[-1]), f"${power(level)}$", ha="right", va="bottom", fontsize=8,
                     path_effects=halo)
-    for cut, colour in zip(cuts, colours, strict=False):
+    for cut, colour in zip(cuts, CUTS, strict=False):
         ax.axhline(cut, color="white", lw=2)
         ax.axhline(cut, color=colour, lw=1.2, ls=(0, (3, 1.5)))
     for text, place, colour in (("lazy", (0.6, 0.92), LAZY), ("feature", (0.6, 0.05), FEATURE)):

@@ -208,7 +208,7 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
 EXPLICIT = 0.5  # patterns whose stiffness adds up to less than this over a step are left to the explicit part
 MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole Hessian pays
 MAX_DENSE_BY_AUTOGRAD = 50  # where each of its rows is a derivative of a gradient
-FEW = 0.75  # parameters for a stiff pattern: with fewer, Gauss-Newton is quicker dense (benchmarks/solver.py)
+PER_STIFF_PATTERN = 0.75  # with fewer parameters for each of them, they are the better unknowns (benchmarks/solver.py)
 
 
 def dense(N: int, P: int, most: int = MAX_DENSE) -> bool:
@@ -219,23 +219,23 @@ def dense(N: int, P: int, most: int = MAX_DENSE) -> bool:
 class Solver:
     """(1 + s A)^-1 for one run, A = the Hessian of the loss divided by alpha^2 or its Gauss-Newton part J^T D J / P.
 
-    Narrow nets: the whole Hessian (`rows` is None), dense in the parameters. Wide ones: Gauss-Newton on the patterns
-    `rows`, dense as well where there are many of them, or in function space, (1 + J^T D J)^-1 r =
+    Narrow nets: the whole Hessian (`rows` is None), a matrix of the parameters. Wide ones: Gauss-Newton on the patterns
+    `rows`, in the parameters as well where they are few, or in function space, (1 + J^T D J)^-1 r =
     r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r with K = J J^T. Gauss-Newton serves all runs of a fully
     connected net at once, too: `run` and dt are columns (R, 1) then, and curvature (R, P) and rows (R, K) have a row
     for each.
     """
 
     def __init__(self, tangent: Tangent, run: int | Tensor, dt: float | Tensor, curvature: Tensor, pull: Tensor,
-                 rows: Tensor | None, dense: bool):  # fmt: skip
-        self.dense, self.of_all, self._factorise = dense, isinstance(run, Tensor), _cholesky
+                 rows: Tensor | None, in_parameters: bool):  # fmt: skip
+        self.in_parameters, self.of_all, self._factorise = in_parameters, isinstance(run, Tensor), _cholesky
         if rows is None:
             rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
             J = (dt * curvature[rows, None]).sqrt() * tangent.jacobian(run, rows)
             self._matrix, self._factorise = J.T @ J - dt * tangent.hessian(run, pull, bent), _lu
             return
         self._rows, self._root = rows, (dt * curvature.gather(-1, rows)).sqrt()
-        if dense:
+        if in_parameters:
             J = tangent.jacobian(run, rows).mul_(self._root.unsqueeze(-1))
             self._matrix = J.mT @ J
         else:
@@ -250,11 +250,12 @@ class Solver:
         new._fraction = fraction
         return new
 
-    def in_parameters(self, r: Tensor) -> Tensor:
+    def weights(self, r: Tensor) -> Tensor:
+        """(1 + s A)^-1 r, for a solver in the parameters."""
         return self._solve(r.unsqueeze(-1)).squeeze(-1)
 
-    def in_patterns(self, Jr: Tensor) -> Tensor:
-        """The cotangent c with (1 + s A)^-1 r = r - J^T c."""
+    def cotangent(self, Jr: Tensor) -> Tensor:
+        """The c with (1 + s A)^-1 r = r - J^T c, for a solver in function space."""
         stiff = (self._root * Jr.gather(-1, self._rows)).unsqueeze(-1)
         inner = self._fraction * self._root * self._solve(stiff).squeeze(-1)
         return torch.zeros_like(Jr).scatter(-1, self._rows, inner)
@@ -289,15 +290,16 @@ def _solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
     if dense(point.w.shape[1], P, most):
         return [Solver(tangent, *of, None, True) for of in zip(runs, dt.tolist(), curvature, pull, strict=True)]
     order, without = _left_out(dt[:, None] * curvature * tangent.diagonal())
-    counts = without.sum(1).tolist()  # the only time that a GPU is waited for here
-    first = min(*counts, P - 1)  # one pattern at least: not every library likes an empty matrix
-    few = point.w.shape[1] < FEW * (P - first)
+    firsts = without.sum(1).tolist()  # where the stiff patterns of a run begin
+    stiff = (sum((P - first) ** 3 for first in firsts) / len(firsts)) ** (1 / 3)  # what a factorisation takes
+    few = point.w.shape[1] < PER_STIFF_PATTERN * stiff
     if together(tangent):
         # a pattern that others have and this run has not is one without curvature
         curvature = curvature.masked_fill(torch.zeros_like(without).scatter(1, order, without), 0.0)
         run = torch.arange(len(dt), device=dt.device)[:, None]
-        return [Solver(tangent, run, dt[:, None], curvature, pull, order[:, first:], few)]
-    rows = [row[n:] for row, n in zip(order, counts, strict=True)]
+        rows = order[:, min(*firsts, P - 1) :]  # one at least, because a batch of empty matrices is asking for trouble
+        return [Solver(tangent, run, dt[:, None], curvature, pull, rows, few)]
+    rows = [row[first:] for row, first in zip(order, firsts, strict=True)]
     return [Solver(tangent, *of, few) for of in zip(runs, dt.tolist(), curvature, pull, rows, strict=True)]
 
 
@@ -307,9 +309,9 @@ def _solve(tangent: Tangent, solvers: Sequence[Solver], r: Flat) -> Flat:
             return solve(solvers[0], of)
         return torch.stack([solve(solver, row) for solver, row in zip(solvers, of, strict=True)])
 
-    if solvers[0].dense:
-        return every(Solver.in_parameters, r)
-    return r - tangent.vjp(every(Solver.in_patterns, tangent.jvp(r)))
+    if solvers[0].in_parameters:
+        return every(Solver.weights, r)
+    return r - tangent.vjp(every(Solver.cotangent, tangent.jvp(r)))
 
 
 def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:

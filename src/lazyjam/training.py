@@ -106,15 +106,17 @@ def compute(setups: list[Setup], observables: list[Observable], how: dict) -> di
     much it takes, shows on the way. What was spent until then is not counted. Raises MemoryError where one run alone is
     too large.
     """
+    records = None
     try:
-        return _computed(setups, observables, how)
+        records = _computed(setups, observables, how)
     except torch.OutOfMemoryError as error:
         half = len(setups) // 2
         if not half:
             run = f"a run with P = {setups[0].P} and h = {setups[0].h}"
             raise MemoryError(f"{run} does not fit into what this process may have of the GPU: use the CPU.") from error
-    torch.cuda.empty_cache()
-    return {**compute(setups[:half], observables, how), **compute(setups[half:], observables, how)}
+    if how["device"].startswith("cuda"):
+        torch.cuda.empty_cache()  # for the other processes
+    return records or {**compute(setups[:half], observables, how), **compute(setups[half:], observables, how)}
 
 
 def _computed(setups: list[Setup], observables: list[Observable], how: dict) -> dict[Setup, Record]:
@@ -169,8 +171,8 @@ def _load(dataset, P, P_test, d, seed, P_kernel, preprocessing, pca_on, stamp) -
 BATCH_ELEMENTS = {"cpu": 160_000, "cuda": 6_400_000}
 """Patterns times width times runs: what stays in the cache of one core; a GB of a GPU, which several batches share."""
 
-BATCH_PAIRS = 250_000_000
-"""Pairs of patterns times runs: an implicit step keeps three or four matrices of so many numbers, if all are stiff."""
+BATCH_PAIRS = 125_000_000
+"""Pairs of patterns times runs: an implicit step keeps four matrices of so many numbers, 4 GB, if all are stiff."""
 
 
 def batches_of(setups: Sequence[Setup], device: str = "cpu", method: str | None = None) -> list[list[Setup]]:
