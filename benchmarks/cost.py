@@ -18,7 +18,7 @@ from lazyjam import Setup
 from lazyjam.data import load
 from lazyjam.losses import LOSSES
 from lazyjam.networks import ACTIVATIONS
-from lazyjam.steppers import Problem
+from lazyjam.problem import Problem
 from lazyjam.tangents import flatten, stack
 from lazyjam.training import keep_memory
 

@@ -25,7 +25,8 @@ from lazyjam.flow import CAPPED, FAILED, FITTED, gradient_flow
 from lazyjam.losses import LOSSES
 from lazyjam.networks import second_moment
 from lazyjam.observables import N_delta
-from lazyjam.steppers import METHODS, Problem
+from lazyjam.problem import Problem
+from lazyjam.steppers import METHODS
 from lazyjam.tangents import flatten, stack, unflatten
 from lazyjam.training import default_method
 

@@ -24,7 +24,7 @@ from lazyjam.dynamics import LEARNING_RATE
 from lazyjam.flow import FITTED, gradient_flow
 from lazyjam.losses import ENERGY_END, LOSSES
 from lazyjam.minima import minimum
-from lazyjam.steppers import Problem
+from lazyjam.problem import Problem
 from lazyjam.tangents import flatten, stack
 from lazyjam.training import keep_memory, training_data
 

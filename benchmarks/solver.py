@@ -13,7 +13,7 @@ import torch
 from tables import cpu_seconds, write
 
 from lazyjam import Setup
-from lazyjam.steppers import PER_STIFF_PATTERN, Solver
+from lazyjam.solver import PER_STIFF_PATTERN, Solver
 from lazyjam.tangents import stack
 
 SIZES = [(16, 0.4), (16, 0.6), (16, 0.8), (16, 1.0), (24, 0.4), (24, 0.6), (24, 0.8), (24, 1.0)]

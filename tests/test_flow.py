@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lazyjam import data, steppers
+from lazyjam import data, solver
 from lazyjam.flow import CAPPED, FAILED, FITTED, OUT_OF_TIME, OVERSHOOT, RUNNING, gradient_flow, unsatisfied
 from lazyjam.kernels import ntk
 from lazyjam.losses import LOSSES
@@ -79,7 +79,7 @@ def test_lazy_limit_is_the_flow_of_a_linear_model(method, h, tol, reach):
 @pytest.mark.parametrize("method", ["euler", "implicit"])
 def test_ntk_and_mean_field_normalisation_are_one_flow(method, monkeypatch):
     """f_tilde / sqrt(h) with alpha sqrt(h) is the same predictor; 1 / alpha^2 makes its time h times as long."""
-    monkeypatch.setattr(steppers, "MAX_DENSE_BY_AUTOGRAD", steppers.MAX_DENSE)  # the same steps for both
+    monkeypatch.setattr(solver, "MAX_DENSE_BY_AUTOGRAD", solver.MAX_DENSE)  # the same steps for both
     h = 9
     ntk_like = fully_connected(4, h, 2)
     mean_field = from_function(ntk_like.init, lambda w, x: ntk_like.apply(w, x) / math.sqrt(h))
@@ -157,7 +157,7 @@ def test_methods_agree_with_euler_at_a_tenfold_tighter_tolerance(monkeypatch, un
 
     f, t = trained(method="euler", tol=0.1, first_dt=0.1 * alpha_tilde / h)
     for method, dense in (("rkc", 0), ("implicit", 0), ("implicit", 10_000)):
-        monkeypatch.setattr(steppers, "MAX_DENSE", dense)
+        monkeypatch.setattr(solver, "MAX_DENSE", dense)
         other, t_other = trained(method=method)
         assert ((other - f).square().mean(1) < 0.01**2 * f.square().mean(1)).all(), (method, dense)
         torch.testing.assert_close(t_other, t, rtol=0.01, atol=0)

@@ -7,7 +7,8 @@ import torch
 from lazyjam import STANDARD, Cache, Setup, sweep, workers
 from lazyjam.losses import LOSSES
 from lazyjam.networks import ACTIVATIONS, ON_GPU, Network, convolutional, fully_connected, gpu_kernel
-from lazyjam.steppers import METHODS, Problem
+from lazyjam.problem import Problem
+from lazyjam.steppers import METHODS
 from lazyjam.tangents import flatten, stack
 from lazyjam.training import compute
 

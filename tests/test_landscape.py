@@ -11,7 +11,7 @@ from lazyjam.kernels import linearise
 from lazyjam.landscape import POINTS, along, bent, curvature, flat_directions, loss_at, loss_between, loss_in_plane
 from lazyjam.losses import LOSSES
 from lazyjam.networks import from_function
-from lazyjam.steppers import Problem
+from lazyjam.problem import Problem
 from lazyjam.tangents import flatten, stack, unflatten
 
 SMALL = dict(dataset="random", preprocessing="none", d=4, L=2, activation="softplus5", bias=True, P_test=10, P_kernel=0)

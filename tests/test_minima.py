@@ -12,7 +12,7 @@ from lazyjam.hessian import contacts, hessian
 from lazyjam.losses import LOSSES
 from lazyjam.minima import BALANCED, CONVERGED, PATIENCE, PULL, STILL, _Model, descent, minimum
 from lazyjam.networks import from_function, fully_connected
-from lazyjam.steppers import Problem
+from lazyjam.problem import Problem
 from lazyjam.tangents import flatten, stack, unflatten
 
 LINEAR = from_function(lambda generator: {"w": torch.zeros(6, dtype=torch.float64)}, lambda w, x: w["w"] @ x.T)

@@ -20,23 +20,23 @@ TESTS = Path(__file__).parent
 
 MUTATIONS = {
     "the sign of l'": (
-        "steppers.py", "tangent.vjp(self.y * slope / (", "tangent.vjp(-self.y * slope / (",
-        "test_steppers.py::test_velocity_is_minus_the_gradient_over_alpha_squared",
+        "problem.py", "tangent.vjp(self.y * slope / (", "tangent.vjp(-self.y * slope / (",
+        "test_problem.py::test_velocity_is_minus_the_gradient_over_alpha_squared",
     ),
     "1/h for 1/sqrt(h) in a hidden layer": (
         "networks.py", "[(second_moment(activation) * h) ** -0.5] * L", "[second_moment(activation) ** -0.5 / h] * L",
         "test_networks.py::test_output_is_that_of_the_equations",
     ),
     "f_tilde_0 not subtracted in the flow": (
-        "steppers.py", "(tangent.f - self.f_tilde_0)", "(tangent.f - 0 * self.f_tilde_0)",
-        "test_steppers.py::test_velocity_is_minus_the_gradient_over_alpha_squared",
+        "problem.py", "(tangent.f - self.f_tilde_0)", "(tangent.f - 0 * self.f_tilde_0)",
+        "test_problem.py::test_velocity_is_minus_the_gradient_over_alpha_squared",
     ),
     "f_tilde_0 not subtracted in the predictor": (
         "setups.py", " - self.network.apply(self.w0, part) for", " for",
         "test_observables.py::test_the_predictor_is_what_training_gained",
     ),
     "1/alpha for 1/alpha^2": (
-        "steppers.py", "slope / (self.alpha[:, None] * len(self.y))", "slope / len(self.y)",
+        "problem.py", "slope / (self.alpha[:, None] * len(self.y))", "slope / len(self.y)",
         "test_flow.py::test_ntk_and_mean_field_normalisation_are_one_flow[euler]",
     ),
     "the sign of Hp": (

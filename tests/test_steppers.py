@@ -1,71 +1,23 @@
-"""One step of each method: the velocity, the authors' rule by hand, stability functions, order of convergence."""
+"""One step of each method: the authors' rule by hand, stability functions, order of convergence."""
 
 import math
-import weakref
 
 import numpy as np
 import pytest
 import torch
 from numpy.polynomial import Chebyshev
+from problems import make, minus_gradient, normal, nothing, tensor
 from scipy.integrate import solve_ivp
 
-from lazyjam import steppers
-from lazyjam.chebyshev import Stages, chebyshev, first_stage, next_stage, table_of
+from lazyjam import solver, steppers
+from lazyjam.chebyshev import chebyshev, first_stage, next_stage, table_of
 from lazyjam.data import load
 from lazyjam.losses import LOSSES
-from lazyjam.networks import convolutional, from_function, fully_connected
-from lazyjam.steppers import METHODS, Problem, Solver, implicit_step
-from lazyjam.tangents import flatten, stack, unflatten
-
-
-def tensor(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def normal(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def make(network, loss: str, alpha: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> Problem:
-    w0 = stack([network.init(torch.Generator().manual_seed(seed)) for seed in range(len(alpha))])
-    return Problem(network, w0, x, y, LOSSES[loss], alpha, network.apply(w0, x))
-
-
-def nothing(problem: Problem) -> torch.Tensor:
-    return torch.zeros(len(problem.alpha), 0, dtype=torch.float64)
-
-
-# the flow itself -----------------------------------------------------------------------------------------------------
-
-
-def minus_gradient(problem: Problem, w: torch.Tensor) -> torch.Tensor:
-    """-(1/alpha^2) dL/dw with L = (1/P) sum_mu l(1 - y f), f = alpha (f_tilde - f_tilde_0), by autograd alone."""
-    w = w.clone().requires_grad_()
-    alpha = problem.alpha[:, None]
-    f = alpha * (problem.network.apply(unflatten(w, problem.like), problem.x) - problem.f_tilde_0)
-    energy = problem.loss.value(1 - problem.y * f).mean(1).sum()
-    return -torch.autograd.grad(energy, w)[0] / alpha**2
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("bias", [False, True])
-def test_velocity_is_minus_the_gradient_over_alpha_squared(loss, bias):
-    y = normal(9, seed=2).sign()
-    problem = make(fully_connected(4, 6, 2, bias=bias), loss, tensor(0.01, 0.7, 30.0), normal(9, 4), y)
-    start = flatten(problem.like)
-    w = start + 0.3 * normal(*start.shape, seed=3) / problem.alpha[:, None]
-    assert problem.at(start).f.eq(0).all(), "the predictor is zero before training"
-    torch.testing.assert_close(problem.at(w).v, minus_gradient(problem, w), rtol=1e-10, atol=1e-14)
-    torch.testing.assert_close(problem.at(start).v, minus_gradient(problem, start), rtol=1e-10, atol=1e-14)
-
-
-def test_a_part_of_the_batch_is_the_same_problem():
-    problem = make(fully_connected(4, 6, 2), "soft_hinge", tensor(0.1, 1.0, 10.0), normal(9, 4), normal(9).sign())
-    w, runs = flatten(problem.like) + 0.1, torch.tensor([2, 0])
-    part, whole = problem.of(runs).at(w[runs]), problem.at(w)
-    torch.testing.assert_close(part.f, whole.f[runs], rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(part.v, whole.v[runs], rtol=1e-12, atol=1e-12)
-
+from lazyjam.networks import from_function, fully_connected
+from lazyjam.problem import Problem
+from lazyjam.solver import Solver
+from lazyjam.steppers import METHODS, implicit_step
+from lazyjam.tangents import flatten, stack
 
 # explicit Euler: a net of three parameters, f_tilde(x) = a b x + c, written out --------------------------------------
 
@@ -250,24 +202,6 @@ def test_a_run_that_has_made_its_stages_stays_where_it_is():
     assert not torch.equal(now[0], w[0])
 
 
-class Unrecorded(Stages):
-    """What stages need, on a machine that cannot record them."""
-
-    def __init__(self, velocity, like):
-        self.velocity, self.like = velocity, like
-
-
-def test_recorded_stages_do_not_keep_their_problem(monkeypatch):
-    """A run that ends makes another problem, and what was recorded for the last would stay in the memory of a GPU."""
-    monkeypatch.setattr(steppers, "Stages", Unrecorded)
-    problem = make(fully_connected(4, 6, 2), "soft_hinge", tensor(0.5, 2.0), normal(9, 4), normal(9).sign())
-    w, part = flatten(problem.like)[1:], problem.of(torch.tensor([False, True]))
-    stages, v, gone = part.stages, part.at(w).v, weakref.ref(part)
-    del part
-    assert gone() is None
-    assert stages.like.shape == w.shape and torch.equal(stages.velocity(w), v)
-
-
 def test_rkc_refuses_a_step_beyond_its_stages_and_proposes_a_shorter_one(monkeypatch):
     monkeypatch.setattr(steppers, "MAX_STAGES", 5)
     problem, dt = linear(tensor(0.01, 100.0)), tensor(3.0)
@@ -287,12 +221,12 @@ def test_implicit_step_is_its_stability_function(monkeypatch):
     z = dt * rates
     expected = 2 / (1 + z / 2) ** 2 - 1 / (1 + z)
     torch.testing.assert_close(amplification("implicit", rates, dt), expected, rtol=0, atol=1e-8)
-    monkeypatch.setattr(steppers, "MAX_DENSE_BY_AUTOGRAD", 0)  # in function space
+    monkeypatch.setattr(solver, "MAX_DENSE_BY_AUTOGRAD", 0)  # in function space
     torch.testing.assert_close(amplification("implicit", rates, dt), expected, rtol=0, atol=1e-8)
 
 
 def test_wide_implicit_leaves_slow_patterns_explicit(monkeypatch):
-    monkeypatch.setattr(steppers, "MAX_DENSE_BY_AUTOGRAD", 0)
+    monkeypatch.setattr(solver, "MAX_DENSE_BY_AUTOGRAD", 0)
     z = tensor(0.1, 0.3, 50.0)  # the first two add up to less than one half
     expected = torch.where(z < 1, 1 - z + z**2 / 2, 2 / (1 + z / 2) ** 2 - 1 / (1 + z))
     torch.testing.assert_close(amplification("implicit", z, 1.0), expected, rtol=0, atol=1e-10)
@@ -350,46 +284,6 @@ def test_estimated_error_is_of_third_order_and_of_the_size_of_the_true_one(metho
     assert 0.3 < estimates[-1] / truths[-1] < 10
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("h, P, loss", [(30, 40, "soft_hinge"), (8, 200, "squared")])
-def test_solvers_in_function_space_in_the_parameters_and_for_all_runs_agree(bias, h, P, loss, monkeypatch):
-    monkeypatch.setattr(steppers, "MAX_DENSE", 0)
-    problem = make(fully_connected(4, h, 2, bias=bias), loss, tensor(0.5, 9.0), normal(P, 4), normal(P).sign())
-    w = flatten(problem.like)
-    point, dt = problem.at(w + 0.3 * normal(*w.shape, seed=3) / problem.alpha[:, None]), tensor(0.6, 5.0)
-
-    def solved(dt, fraction, few, together):
-        monkeypatch.setattr(steppers, "PER_STIFF_PATTERN", few)
-        monkeypatch.setattr(steppers, "together", lambda tangent: together)
-        solvers = steppers._solvers(problem, point, dt)
-        assert len(solvers) == (1 if together else 2) and {one.in_parameters for one in solvers} == {few == math.inf}
-        return steppers._solve(point.tangent, [one.at(fraction) for one in solvers], point.v)
-
-    for some, ways in ((dt, [(math.inf, False), (0.0, True), (math.inf, True)]), (1e-9 * dt, [(0.0, True)])):
-        for fraction in (1.0, 0.5):
-            plain = solved(some, fraction, 0.0, False)
-            for few, together in ways:
-                torch.testing.assert_close(solved(some, fraction, few, together), plain, rtol=1e-10, atol=1e-13)
-    monkeypatch.undo()
-    monkeypatch.setattr(steppers, "MAX_DENSE", 0)
-    each = steppers._solvers(problem, point, dt)
-    assert len({len(one._rows) for one in each}) == 2, "the runs have different numbers of stiff patterns"
-    assert {one.in_parameters for one in each} == {P > 100}, "by default it is what is quicker"
-
-
-def test_solvers_agree_where_the_jacobian_is_kept_and_where_it_comes_by_autograd(monkeypatch):
-    kept = convolutional(16, 3, 1)
-    for network in (kept, from_function(kept.init, kept.apply)):
-        problem = make(network, "squared", tensor(0.5, 9.0), normal(200, 16), normal(200).sign())
-        point, solved = problem.at(flatten(problem.like)), []
-        monkeypatch.setattr(steppers, "MAX_DENSE_BY_AUTOGRAD", 0)
-        for few in (0.0, math.inf):
-            monkeypatch.setattr(steppers, "PER_STIFF_PATTERN", few)
-            solvers = [one.at(1.0) for one in steppers._solvers(problem, point, tensor(0.6, 5.0))]
-            solved.append(steppers._solve(point.tangent, solvers, point.v))
-        torch.testing.assert_close(*solved, rtol=1e-10, atol=1e-13)
-
-
 def test_second_order_controller():
     dt = METHODS["rkc"].next_dt(tensor(1.0, 1.0, 1.0, 1.0), tensor(0.0, 1.0, 8.0, math.inf))
     torch.testing.assert_close(dt, tensor(3.0, 0.8, 0.4, 0.1))
@@ -405,8 +299,8 @@ def test_a_step_that_explodes_is_refused():
     point = problem.at(flatten(w0))
     delta = 1 - y * point.f
     pull = y * problem.loss.slope(delta) / alpha[:, None]
-    solver = Solver(point.tangent, 0, 1 / 60, problem.loss.curvature(delta)[0], pull[0], None, True)
-    lowest = torch.linalg.eigvalsh(solver._matrix)[0]
-    assert solver.in_parameters and lowest < 0
+    narrow = Solver(point.tangent, 0, 1 / 60, problem.loss.curvature(delta)[0], pull[0], None, True)
+    lowest = torch.linalg.eigvalsh(narrow._matrix)[0]
+    assert narrow.in_parameters and lowest < 0
     step = implicit_step(problem, point, -2 / lowest[None] * (1 + 1e-9), torch.zeros(1, 0), tol=1e-2)
     assert step.point.f.abs().max() > 1e6 and step.error == torch.inf

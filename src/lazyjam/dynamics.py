@@ -14,7 +14,7 @@ from .flow import FAILED, FITTED, OUT_OF_TIME, gradient_flow, unsatisfied
 from .losses import LOSSES
 from .minima import minimum
 from .networks import Network
-from .steppers import Problem
+from .problem import Problem
 from .tangents import flatten
 from .types import Flat, Inputs, Labels, Outputs, Params, PerRun
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from .losses import ENERGY_END, LOSSES
 from .networks import Network
+from .problem import Point, Problem
 from .spelling import nearest
-from .steppers import METHODS, Point, Problem
+from .steppers import METHODS
 from .tangents import flatten
 from .types import Flat, Inputs, Labels, Outputs, Params, PerRun
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from .losses import LOSSES
 from .minima import minimum
 from .observables import observable
+from .problem import Problem
 from .setups import Setup, Trained
-from .steppers import Problem
 from .tangents import flatten, stack, unflatten
 from .types import Flat, PerRun
 

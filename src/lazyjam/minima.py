@@ -14,7 +14,7 @@ from torch import Tensor
 from .flow import FITTED, HELD, MINIMUM, OUT_OF_TIME, unsatisfied
 from .hessian import bending, contacts, hessian
 from .losses import ENERGY_END
-from .steppers import Point, Problem
+from .problem import Point, Problem
 from .types import Flat
 
 PULL = 1e-6  # of the polish, small against the curvature of the landscape

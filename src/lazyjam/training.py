@@ -20,7 +20,8 @@ from .dynamics import BUDGETS as BUDGETS
 from .dynamics import DYNAMICS, Start
 from .observables import ALWAYS, Observable
 from .setups import Setup, Trained, bounded, margins
-from .steppers import METHODS, dense
+from .solver import dense
+from .steppers import METHODS
 from .tangents import stack, unflatten
 from .types import Params
 

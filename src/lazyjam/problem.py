@@ -1,0 +1,75 @@
+"""Gradient flow of a batch of networks on one training set, as a problem: from weights to predictor and velocity.
+
+The flow is w' = -grad L / alpha^2 with L = (1/P) sum_mu l(Delta_mu), Delta = 1 - y f, f = alpha (f_tilde - f_tilde_0).
+With J_y = y J, the labelled Jacobian of f_tilde, it reads w' = J_y^T l'(Delta) / (alpha P).
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .chebyshev import Stages
+from .layered import LayeredTangent
+from .losses import Loss
+from .networks import Network
+from .tangents import Tangent, flatten, unflatten
+from .types import Flat, Outputs, Params, PerRun
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of runs on one training set. `like` gives names and shapes of the parameters.
+
+    decay: of the weights towards `start`, (R, N), where there is one: it adds decay |w - start|^2 / 2 to L / alpha^2.
+    margin: that y f is to reach, one number or one for every pattern.
+    """
+
+    network: Network
+    like: Params
+    x: Tensor
+    y: Tensor
+    loss: Loss
+    alpha: PerRun
+    f_tilde_0: Outputs
+    decay: float = 0.0
+    start: Flat | None = None
+    margin: float | Tensor = 1.0
+
+    def delta(self, f: Outputs) -> Outputs:
+        """Delta = margin - y f: by how much a pattern misses its margin."""
+        return self.margin - self.y * f
+
+    def of(self, runs: Tensor) -> "Problem":
+        """The same problem for a part of the batch."""
+        start = None if self.start is None else self.start[runs]
+        return replace(self, alpha=self.alpha[runs], f_tilde_0=self.f_tilde_0[runs], start=start)
+
+    def at(self, w: Flat) -> "Point":
+        """Predictor and velocity at the weights w: one gradient."""
+        tangent = self.network.tangent(unflatten(w, self.like), self.x)
+        f = self.alpha[:, None] * (tangent.f - self.f_tilde_0)
+        slope = self.loss.slope(self.delta(f))
+        v = tangent.vjp(self.y * slope / (self.alpha[:, None] * len(self.y)))
+        return Point(w, f, v if self.start is None else v - self.decay * (w - self.start), tangent)
+
+    @cached_property
+    def stages(self) -> Stages:
+        """Stages of an explicit step of this batch on a GPU."""
+        bare = replace(self)  # one that does not know its stages, so that no circle keeps them in memory
+        return Stages(lambda w: bare.at(w).v, flatten(self.like)[: len(self.alpha)])
+
+
+class Point(NamedTuple):
+    """Weights w, predictor f on the training set, velocity v = w', and the tangent of the network there."""
+
+    w: Flat
+    f: Outputs
+    v: Flat
+    tangent: Tangent
+
+    @property
+    def together(self) -> bool:
+        """Whether all runs are worked on at once: on a GPU, where to call a kernel takes longer than to run it."""
+        return self.f.is_cuda and isinstance(self.tangent, LayeredTangent)

@@ -1,0 +1,127 @@
+"""The linear system of an implicit step, in the unknowns that are fewer: weights or patterns.
+
+To first order in a change of the weights l' changes by -alpha D J_y dw, D = diag(l''): the stiff part of the flow is
+-(1/P) J_y^T D J_y, whose spectrum is that of the neural tangent kernel.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .layered import LayeredTangent
+from .problem import Point, Problem
+from .tangents import Tangent
+from .types import Flat, PerRun
+
+EXPLICIT = 0.5  # patterns whose stiffness adds up to less than this over a step are left to the explicit part
+MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole Hessian pays
+MAX_DENSE_BY_AUTOGRAD = 50  # where each of its rows is a derivative of a gradient
+PER_STIFF_PATTERN = 0.75  # with fewer parameters for each of them, they are the better unknowns (benchmarks/solver.py)
+
+
+def dense(N: int, P: int, most: int = MAX_DENSE) -> bool:
+    """Whether the whole Hessian in the N parameters pays."""
+    return N <= min(most, max(most // 2, 2 * P))
+
+
+class Solver:
+    """(1 + s A)^-1 for one run, A = the Hessian of the loss divided by alpha^2 or its Gauss-Newton part J^T D J / P.
+
+    Narrow nets: the whole Hessian (`rows` is None), a matrix of the parameters. Wide ones: Gauss-Newton on the patterns
+    `rows`, in the parameters as well where they are few, or in function space, (1 + J^T D J)^-1 r =
+    r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r with K = J J^T. Gauss-Newton serves all runs of a fully
+    connected net at once, too: `run` and dt are columns (R, 1) then, and curvature (R, P) and rows (R, K) have a row
+    for each.
+    """
+
+    def __init__(self, tangent: Tangent, run: int | Tensor, dt: float | Tensor, curvature: Tensor, pull: Tensor,
+                 rows: Tensor | None, in_parameters: bool):  # fmt: skip
+        self.in_parameters, self.of_all, self._factorise = in_parameters, isinstance(run, Tensor), _cholesky
+        if rows is None:
+            rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
+            J = (dt * curvature[rows, None]).sqrt() * tangent.jacobian(run, rows)
+            self._matrix, self._factorise = J.T @ J - dt * tangent.hessian(run, pull, bent), _lu
+            return
+        self._rows, self._root = rows, (dt * curvature.gather(-1, rows)).sqrt()
+        if in_parameters:
+            J = tangent.jacobian(run, rows).mul_(self._root.unsqueeze(-1))
+            self._matrix = J.mT @ J
+        else:
+            self._matrix = tangent.gram(run, rows).mul_(self._root.unsqueeze(-1)).mul_(self._root.unsqueeze(-2))
+
+    def at(self, fraction: float) -> "Solver":
+        """Factorise for a step of this fraction of dt."""
+        new, matrix = copy(self), fraction * self._matrix
+        new._matrix = None  # a factor is all it needs, and memory is short on a GPU
+        matrix.diagonal(dim1=-2, dim2=-1).add_(1)
+        new._solve = self._factorise(matrix)
+        new._fraction = fraction
+        return new
+
+    def weights(self, r: Tensor) -> Tensor:
+        """(1 + s A)^-1 r, for a solver in the parameters."""
+        return self._solve(r.unsqueeze(-1)).squeeze(-1)
+
+    def cotangent(self, Jr: Tensor) -> Tensor:
+        """The c with (1 + s A)^-1 r = r - J^T c, for a solver in function space."""
+        stiff = (self._root * Jr.gather(-1, self._rows)).unsqueeze(-1)
+        inner = self._fraction * self._root * self._solve(stiff).squeeze(-1)
+        return torch.zeros_like(Jr).scatter(-1, self._rows, inner)
+
+
+# a failure shows in the error of the step: to ask for it here would wait for a GPU
+
+
+def _lu(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+    return partial(torch.linalg.lu_solve, *torch.linalg.lu_factor_ex(matrix)[:2])
+
+
+def _cholesky(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+    factor = torch.linalg.cholesky_ex(matrix)[0]
+    return lambda r: torch.cholesky_solve(r, factor)
+
+
+def _left_out(traces: Tensor) -> tuple[Tensor, Tensor]:
+    """The patterns of every run, (R, P), from the least trace to the largest, and which of them are left out.
+
+    They are left out whose traces add up to no more than EXPLICIT: the eigenvalues of a sum are at most its trace.
+    """
+    traces, order = traces.sort(dim=1)
+    return order, traces.cumsum(1) <= EXPLICIT
+
+
+def solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
+    """For a step of size dt, (R,): one for every run, or one for all of them."""
+    P, runs, tangent, delta = len(problem.y), range(len(dt)), point.tangent, problem.delta(point.f)
+    curvature, pull = problem.loss.curvature(delta), problem.y * problem.loss.slope(delta) / problem.alpha[:, None]
+    dt, most = dt / P, MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
+    if dense(point.w.shape[1], P, most):
+        return [Solver(tangent, *of, None, True) for of in zip(runs, dt.tolist(), curvature, pull, strict=True)]
+    order, without = _left_out(dt[:, None] * curvature * tangent.diagonal())
+    firsts = without.sum(1).tolist()  # where the stiff patterns of a run begin
+    stiff = (sum((P - first) ** 3 for first in firsts) / len(firsts)) ** (1 / 3)  # what a factorisation takes
+    few = point.w.shape[1] < PER_STIFF_PATTERN * stiff
+    if point.together:
+        # a pattern that others have and this run has not is one without curvature
+        curvature = curvature.masked_fill(torch.zeros_like(without).scatter(1, order, without), 0.0)
+        run = torch.arange(len(dt), device=dt.device)[:, None]
+        rows = order[:, min(*firsts, P - 1) :]  # one at least, because a batch of empty matrices is asking for trouble
+        return [Solver(tangent, run, dt[:, None], curvature, pull, rows, few)]
+    rows = [row[first:] for row, first in zip(order, firsts, strict=True)]
+    return [Solver(tangent, *of, few) for of in zip(runs, dt.tolist(), curvature, pull, rows, strict=True)]
+
+
+def solve(tangent: Tangent, solvers: Sequence[Solver], r: Flat) -> Flat:
+    """(1 + s A)^-1 r for all runs, (R, N), by solvers that are factorised for one step: see `Solver.at`."""
+
+    def every(by: Callable[[Solver, Tensor], Tensor], of: Tensor) -> Tensor:
+        if solvers[0].of_all:
+            return by(solvers[0], of)
+        return torch.stack([by(solver, row) for solver, row in zip(solvers, of, strict=True)])
+
+    if solvers[0].in_parameters:
+        return every(Solver.weights, r)
+    return r - tangent.vjp(every(Solver.cotangent, tangent.jvp(r)))
