@@ -73,6 +73,12 @@ def test_all_runs_of_a_chapter(project):
     assert lazyjam("sweep", "tiny").stdout.startswith("0 runs computed, 0 left")
 
 
+def test_in_single_precision(project):
+    lazyjam("sweep", "tiny", "-p", "h", "[8]", "--precision", "single")
+    kept = [Cache("data_cache").get(key) for key in Cache("data_cache").keys()]
+    assert {record.meta["how"]["precision"] for record in kept if "how" in record.meta} == {"single"}
+
+
 def test_a_budget_leaves_the_rest_and_keeps_no_ensemble_of_runs_that_are_not(project):
     said = lazyjam("sweep", "tiny", "--budget", "0").stdout
     assert said.startswith("0 runs computed, ") and " 0 left for" not in said
@@ -162,6 +168,7 @@ def test_a_run_that_fails_is_told_whatever_is_left_to_others(project):
         (["tiny", "--executor", "daks"], "unknown executor 'daks': did you mean 'dask'?"),
         (["tiny", "--executor", "dask"], "--executor dask needs --scheduler ADDRESS, like tcp://host:8786."),
         (["tiny", "--device", "tpu"], "device must be 'cpu' or 'cuda', got 'tpu'."),
+        (["tiny", "--precision", "half"], "unknown precision 'half': choose one of double, single."),
         (["tiny", "--scheduler", "tcp://host:1"], "--scheduler goes with --executor dask."),
         (["tiny", "--executor", "dask", "--scheduler", "tcp://127.0.0.1:1"], "no dask scheduler answers at 'tcp://127"),
     ],

@@ -17,8 +17,8 @@ ONE = Setup(dataset="stripe", preprocessing="none", d=5, P=200, P_test=500, P_ke
 EXACT = {"N_delta", "N_delta_at", "capped", "test_error"}
 
 
-def columns(device: str, method: str, **fields) -> list[dict]:
-    how = {"device": device, "method": method, "max_gradients": 20_000}
+def columns(device: str, method: str, precision: str = "double", **fields) -> list[dict]:
+    how = {"device": device, "method": method, "max_gradients": 20_000, "precision": precision}
     setups = [ONE.replace(seed=seed, **fields) for seed in range(3)]
     return [record.columns for record in compute(setups, list(STANDARD), how).values()]
 
@@ -42,6 +42,14 @@ def test_a_run_does_not_feel_its_batch(method):
         how = {"device": "cuda", "method": method, "max_gradients": 20_000}
         alone = compute([ONE.replace(h=48, alpha_tilde=100.0, seed=seed)], list(STANDARD), how)
         np.testing.assert_allclose(next(iter(alone.values())).columns["probe"], one["probe"], atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["implicit", "rkc"])
+def test_single_precision_is_that_of_a_core(method):
+    pairs = zip(*(columns(device, method, "single", h=48, alpha_tilde=10.0) for device in ("cpu", "cuda")), strict=True)
+    for one, other in pairs:
+        assert one["N_delta"] == 0 == other["N_delta"]
+        np.testing.assert_allclose(other["probe"], one["probe"], atol=2e-3)
 
 
 NETS = {

@@ -27,7 +27,7 @@ LAYERS = [
     {"modules"},
     {"dynamics"},
     {"setups"},
-    {"observables"},
+    {"observables", "precision"},
     {"training"},
     {"linearity", "kernel_pca", "infinite_width", "diffeo"},
     {"stripe", "watched", "landscape"},

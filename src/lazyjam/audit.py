@@ -4,7 +4,7 @@ The sample is drawn by a seed, in turn from strata: runs that are wide and fitte
 the largest output scale, and of every data set. A run must come out the same, unless its flow amplifies rounding, as
 near jamming and at the smallest output scales. That is measured: where a run is off, what is allowed is the spread
 that a relative change of the initial weights by 1e-15 makes. Of a net that is not trained, what was asked of its data
-must come out the same.
+must come out the same. A run in single precision is computed again in double precision, and that change is 1e-7.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .types import Params
 
 TOLERANCE = 0.01  # of the predictor, in units of its root mean square
 NEAR = 1.5  # near jamming: within this factor of the smallest width that fits
-NOISE = 1e-15  # relative change of the initial weights
+NOISE = {"double": 1e-15, "single": 1e-7}  # relative change of the initial weights, by the precision of the record
 DISTURBED = 3  # runs from disturbed weights; their largest deviation, times MARGIN, is the spread
 MARGIN = 3.0
 
@@ -45,6 +45,11 @@ class Kept(NamedTuple):
     @property
     def fitted(self) -> bool:
         return int(self.record.columns.get("N_delta", 1)) == 0  # nobody asks for that of a net that is not trained
+
+    @property
+    def noise(self) -> float:
+        """The relative change of its initial weights that rounding is like."""
+        return NOISE[self.record.meta["how"].get("precision", "double")]
 
 
 class Outcome(NamedTuple):
@@ -154,7 +159,7 @@ def compare(run: Kept, stratum: str = "") -> Outcome:
         others, unfit_others = _measured(_train(run, DISTURBED, disturbed=True))
         off_by = (unfit_others - unfit).abs().nan_to_num(run.setup.P)  # a disturbed run may be broken off
         spread, spread_off = np.abs(others - again).max() / scale, int(off_by.max())
-        reason = "; ".join(filter(None, [reason, f"a change of the weights by {NOISE} makes {spread:.1e}"]))
+        reason = "; ".join(filter(None, [reason, f"a change of the weights by {run.noise} makes {spread:.1e}"]))
         both_jammed = min(unfit_then, int(unfit[0])) > 0
         allowed, jammed = max(TOLERANCE, MARGIN * spread), TOLERANCE * run.setup.P * both_jammed
         allowed_off = max(MARGIN * spread_off, jammed)
@@ -206,12 +211,12 @@ def _data(setup: Setup) -> datasets.Data:
 
 
 def _train(run: Kept, copies: int, *, disturbed: bool = False) -> Trained:
-    """The run with the method that made it, on the CPU, which everyone has. Disturbed copies differ by NOISE."""
+    """The run with the method that made it, on the CPU, which everyone has. Disturbed copies differ by its noise."""
     generator = torch.Generator().manual_seed(run.setup.seed)
 
     def disturb(w: Params) -> Params:
         noise = {name: torch.randn(x.shape, generator=generator, dtype=x.dtype) for name, x in w.items()}
-        return {name: x * (1 + NOISE * noise[name]) for name, x in w.items()}
+        return {name: x * (1 + run.noise * noise[name]) for name, x in w.items()}
 
     how = {name: value for name, value in run.record.meta["how"].items() if name in ("method", "tol", "max_gradients")}
     threads = torch.get_num_threads()

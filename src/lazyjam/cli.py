@@ -156,6 +156,7 @@ def sweep(
     ] = "processes",
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of dask, like tcp://host:8786.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="double, or single for the runs that it serves.")] = "double",
 ) -> None:
     """Compute the runs that a chapter lacks, without its notebook. The same command goes on where it was stopped."""
     from .filling import ChapterError, Share, fill  # they import what draws, which is slow
@@ -166,7 +167,7 @@ def sweep(
         raise ValueError(f"unknown executor {executor!r}{nearest(executor, EXECUTORS)}")
     with EXECUTORS[executor](scheduler) as pool:
         try:
-            filled = fill(one, changed, executor=pool, device=device, minutes=budget, share=share)
+            filled = fill(one, changed, executor=pool, device=device, precision=precision, minutes=budget, share=share)
         except ChapterError as error:
             stop(str(error), 1)
     typer.echo(f"{len(filled.computed)} runs computed, {len(filled.left)} left for want of time, "

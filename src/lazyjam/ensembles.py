@@ -17,7 +17,7 @@ from .tangents import stack
 from .training import training_data
 
 VERSION = 1  # of the numbers below
-HOW = ("executor", "device", "progress", "max_gradients", "method")  # what `sweep` takes besides the axes
+HOW = ("executor", "device", "progress", "max_gradients", "method", "precision")  # what `sweep` takes besides the axes
 HALVES, BLOCKS = 40, 20  # random halves of the nets, and blocks of the test set, by which error bars are read
 SUBSETS = 100  # random subsets per size for the error as a function of the size
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from .cache import Cache, Record
 from .losses import LOSSES
 from .observables import Observable
+from .precision import precision_of
 from .setups import Setup
 from .training import GPU_PROCESSES, MAX_GRADIENTS, batches_of, checked_device, compute, share_gpu, stamp
 from .workers import spread
@@ -31,6 +32,7 @@ def sweep(
     device: str = "cpu",
     method: str | None = None,
     max_gradients: int = MAX_GRADIENTS,
+    precision: str = "double",
     progress: bool = True,
     **axes: Iterable,
 ) -> xr.Dataset:
@@ -39,7 +41,8 @@ def sweep(
     axes: names of fields of Setup with the values to visit, e.g. `h=[8, 16], seed=range(10)`; a DataArray over some of
     the axes sets a field that depends on them, e.g. t_max over alpha_tilde; where it is NaN there is no run, and NaN in
     the table. executor: any concurrent.futures.Executor; without one, long work is shared among one process per core,
-    or GPU_PROCESSES on a GPU (see `workers.spread`). progress shows what is missing and the time left, and nothing if
+    or GPU_PROCESSES on a GPU (see `workers.spread`). precision: "double", or "single" where it serves, which
+    is at least as fast (see `precision`). progress shows what is missing and the time left, and nothing if
     nothing is.
     Every finished batch is on disk before the next one starts, so an interruption loses at most the batches in flight.
     A run stopped by max_gradients is kept, flagged `capped`, and computed again when max_gradients is raised. A run on
@@ -52,6 +55,7 @@ def sweep(
     grid, coords = grid_of(setup, axes)
     if executor is None:
         checked_device(device)  # else the workers know
+    precision_of([], precision)  # an unknown one is refused before any work
     wanted = {f.__name__: f for f in observables}
     for needs in filter(None, (f.needs for f in observables)):
         for one in grid.values():
@@ -62,7 +66,7 @@ def sweep(
         if record is not None and _has(record, wanted.values(), max_gradients):
             records[one] = record
     todo = [one for one in dict.fromkeys(grid.values()) if one not in records]
-    how = dict(device=device, method=method, max_gradients=max_gradients)
+    how = dict(device=device, method=method, max_gradients=max_gradients, precision=precision)
     with tqdm(total=len(todo), desc="runs", unit="run", disable=not (progress and todo), file=sys.stderr) as bar:
         for batch in _run(batches_of(todo, device, method), list(wanted.values()), cache, executor, how):
             records.update(batch)

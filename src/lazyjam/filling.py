@@ -18,6 +18,7 @@ from typing import Any
 from . import compression, experiment, jamming, keeping
 from .cache import Cache, Record
 from .chapters import Chapter
+from .precision import precision_of
 from .rehearsal import ChapterError, failures, pretended, replacing
 from .setups import Setup
 from .training import batches_of, checked_device, compute
@@ -54,18 +55,19 @@ class Filled:
 
 def fill(
     chapter: Chapter, parameters: dict[str, Any], *, executor: Executor | None = None, device: str = "cpu",
-    minutes: float = math.inf, share: Share | None = None,
+    precision: str = "double", minutes: float = math.inf, share: Share | None = None,
 ) -> Filled:
     """Compute what a chapter lacks. No batch begins after so many minutes; those that have begun are finished.
 
     Which runs are needed follows from the times in which the widest nets fit, so every machine computes those.
-    Raises ChapterError where a run fails, or a cell though all its runs are there, and ValueError for a device that is
-    not here, unless an executor computes.
+    precision: as in `sweep`. Raises ChapterError where a run fails, or a cell though all its runs are there, and
+    ValueError for an unknown precision, or a device that is not here, unless an executor computes.
     """
     filled = Filled()
     if executor is None:
         checked_device(device)
-    with _Filling(filled, executor, device, time.time() + 60 * minutes, share).standing_in():
+    precision_of([], precision)
+    with _Filling(filled, executor, device, precision, time.time() + 60 * minutes, share).standing_in():
         for said, error in failures(chapter, parameters):
             if filled.broken or not (filled.left or filled.others):  # else it fails for want of results
                 raise ChapterError(f"{chapter.name}: {said}") from error
@@ -87,6 +89,7 @@ class _Filling:
     filled: Filled
     executor: Executor | None
     device: str
+    precision: str
     deadline: float
     share: Share | None
     for_all: bool = False  # whether every machine computes what is asked for now
@@ -110,7 +113,8 @@ class _Filling:
 
     def run(self, batches: Any, observables: Any, cache: Cache, _: Any, how: dict) -> Iterator[dict[Setup, Record]]:
         """In place of experiment._run."""
-        keys, how = {setup: setup.key for batch in batches for setup in batch}, {**how, "device": self.device}
+        keys = {setup: setup.key for batch in batches for setup in batch}
+        how = {**how, "device": self.device, "precision": self.precision}
         mine, done = self.mine(keys), set()
         task = partial(in_time, self.deadline, partial(compute, observables=observables, how=how))
         parts = batches_of(mine, self.device, how["method"])

@@ -80,7 +80,10 @@ class Layers(NamedTuple):
 
 
 class LayeredTangent:
-    """Tangent of a fully connected net from its layers: J is a stack of outer products and is never built whole."""
+    """Tangent of a fully connected net from its layers: J is a stack of outer products and is never built whole.
+
+    It has the precision of the weights that it was made from. Products come in that of the vector.
+    """
 
     def __init__(self, f: Outputs, layers: Layers, bend: Callable[[Tensor], Tensor]):
         self.f, self._layers, self._bend = f, layers, bend
@@ -115,11 +118,13 @@ class LayeredTangent:
         return [factor for pair in pairs for factor in pair[: 1 + self._layers.bias]]
 
     def vjp(self, c: Outputs) -> Flat:
-        return torch.cat([factor.gradient(c) for factor in self.factors], dim=1)
+        own = c.to(self.f.dtype)
+        return torch.cat([factor.gradient(own) for factor in self.factors], dim=1).to(c.dtype)
 
     def jvp(self, v: Flat) -> Outputs:
         sizes = [factor.size for factor in self.factors]
-        return sum(factor.push(part) for factor, part in zip(self.factors, v.split(sizes, dim=1), strict=True))
+        parts = v.to(self.f.dtype).split(sizes, dim=1)
+        return sum(factor.push(part) for factor, part in zip(self.factors, parts, strict=True)).to(v.dtype)
 
     def diagonal(self) -> Outputs:
         return sum(factor.square_norm() for factor in self.factors).expand_as(self.f)
@@ -147,7 +152,7 @@ class LayeredTangent:
         an (h x h) and a (fan-in x fan-in) matrix: no second derivative of a pattern is as large as the weights.
         """
         weights, scales, bias, inputs, slopes, z = self._layers
-        c = c[rows, None]
+        c = c[rows, None].to(self.f.dtype)
         A = [scale * a[min(run, len(a) - 1), rows] for scale, a in zip(scales, inputs, strict=True)]
         if bias:
             A = [F.pad(a, (0, 1), value=1.0) for a in A]

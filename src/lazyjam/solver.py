@@ -6,7 +6,6 @@ To first order in a change of the weights l' changes by -alpha D J_y dw, D = dia
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -42,7 +41,7 @@ class Solver:
         self.in_parameters, self.of_all, self._factorise = in_parameters, isinstance(run, Tensor), _cholesky
         if rows is None:
             rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
-            J = (dt * curvature[rows, None]).sqrt() * tangent.jacobian(run, rows)
+            J = tangent.jacobian(run, rows).mul_((dt * curvature[rows, None]).sqrt())
             self._matrix, self._factorise = J.T @ J - dt * tangent.hessian(run, pull, bent), _lu
             return
         self._rows, self._root = rows, (dt * curvature.gather(-1, rows)).sqrt()
@@ -76,12 +75,13 @@ class Solver:
 
 
 def _lu(matrix: Tensor) -> Callable[[Tensor], Tensor]:
-    return partial(torch.linalg.lu_solve, *torch.linalg.lu_factor_ex(matrix)[:2])
+    factor, pivots, _ = torch.linalg.lu_factor_ex(matrix)
+    return lambda r: torch.linalg.lu_solve(factor, pivots, r.to(factor.dtype)).to(r.dtype)
 
 
 def _cholesky(matrix: Tensor) -> Callable[[Tensor], Tensor]:
     factor = torch.linalg.cholesky_ex(matrix)[0]
-    return lambda r: torch.cholesky_solve(r, factor)
+    return lambda r: torch.cholesky_solve(r.to(factor.dtype), factor).to(r.dtype)
 
 
 def _left_out(traces: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from .cache import Record
 from .dynamics import BUDGETS as BUDGETS
 from .dynamics import DYNAMICS, Start
 from .observables import ALWAYS, Observable
+from .precision import in_single_precision, precision_of
 from .setups import Setup, Trained, bounded, margins
 from .solver import dense
 from .steppers import METHODS
@@ -56,14 +57,16 @@ def train(
     method: str | None = None,
     tol: float | None = None,
     max_gradients: int = MAX_GRADIENTS,
+    precision: str = "double",
     init: Callable[[Params], Params] | None = None,
 ) -> Trained:
     """Train a batch of runs that differ in alpha_tilde, t_max and seed alone.
 
-    method: a name in METHODS (None: `default_method`), tol: its tolerance, max_gradients: all of a gradient flow. These
-    are how, not what: they are recorded with the result but are no part of its key. init: what to make of the weights
-    that a run drew before it starts, e.g. disturb them. Raises ValueError for setups that do not fit in one batch, and
-    for a method where there is no flow.
+    method: a name in METHODS (None: `default_method`), tol: its tolerance, max_gradients: all of a gradient flow.
+    precision: "double", or "single" where that serves all runs (`precision_of`). These are how, not what: they are
+    recorded with the result but are no part of its key. init: what to make of the weights that a run drew before it
+    starts, e.g. disturb them. Raises ValueError for setups that do not fit in one batch, and for a method where there
+    is no flow.
     """
     if not setups:
         raise ValueError("a batch needs at least one setup, got none.")
@@ -92,7 +95,8 @@ def train(
         how["first_dt"] = alpha_tilde / first.h  # the authors' first step, dt = 1 in the units of their code
     with torch.no_grad():
         kind = (first.decay, first.batch, first.rate, margins(first, data.train.y))
-        start = Start(network, w0, data.train, first.loss, alpha, t_max, *kind, generators)
+        flowing = in_single_precision(network) if precision_of(setups, precision) == "single" else network
+        start = Start(flowing, w0, data.train, first.loss, alpha, t_max, *kind, generators)
         end = DYNAMICS[first.dynamics](start, **how)
     return Trained(
         setups, network, data, alpha, w0, unflatten(end.w, w0), end.f, end.t, end.state, end.N_delta, end.N_delta_at,
@@ -133,6 +137,7 @@ def _computed(setups: list[Setup], observables: list[Observable], how: dict) -> 
         torch.set_num_threads(threads)
     seconds = (time.process_time() - start) * trained.gradients / trained.gradients.sum()
     versions = {f.__name__: f.version for f in {*observables, *ALWAYS}}
+    precision = precision_of(setups, how.get("precision", "double"))
     records = {}
     for r, setup in enumerate(setups):
         cost = {"gradients": int(trained.gradients[r]), "factorisations": int(trained.factorisations[r]),
@@ -141,7 +146,8 @@ def _computed(setups: list[Setup], observables: list[Observable], how: dict) -> 
         if trained.alpha.is_cuda:
             provenance["gpu"] = torch.cuda.get_device_name(trained.alpha.device)
         method = how["method"] or default_method(setup)
-        way = {**how, "method": method, "tol": METHODS[method].tol if method in METHODS else None}
+        tol = METHODS[method].tol if method in METHODS else None
+        way = {**how, "method": method, "tol": tol, "precision": precision}
         meta = {"fields": setup.fields, "versions": versions, "how": way, "cost": cost, "provenance": provenance}
         records[setup] = Record(meta, {name: values[r] for name, values in columns.items()})
     return records
