@@ -68,6 +68,9 @@ def test_second_derivatives(L, bias, activation):
         expected = torch.func.hessian(total)(flatten(one)[0])
         for tangent in (layered, autograd):
             torch.testing.assert_close(tangent.hessian(run, c, rows), expected, **CLOSE)
+    every = torch.arange(R)[:, None]
+    each = torch.stack([layered.hessian(run, c, rows) for run in range(R)])
+    torch.testing.assert_close(layered.hessian(every, c.expand(R, -1), rows.expand(R, -1)), each, **CLOSE)
 
 
 def test_second_derivatives_of_relu_away_from_its_kinks():

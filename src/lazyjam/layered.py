@@ -145,68 +145,74 @@ class LayeredTangent:
             parts.append((D.unsqueeze(-1) * (scale * A).unsqueeze(-2)).flatten(-2))
         return torch.cat(parts, dim=-1)
 
-    def hessian(self, run: int, c: Tensor, rows: Tensor) -> Tensor:
-        """Layer by layer: z_l bends through the activation, and is bilinear in its weights and what is below.
+    def hessian(self, run: int | Tensor, c: Tensor, rows: Tensor) -> Tensor:
+        """As in `Tangent`; for a column of all runs, (R, 1), c (R, P) and rows (R, K), that of all, (R, N, N).
 
-        The weights of layer k act through z_k alone, so with G_lk = d z_l / d z_k every block is a sum over patterns of
-        an (h x h) and a (fan-in x fan-in) matrix: no second derivative of a pattern is as large as the weights.
+        Layer by layer: z_l bends through the activation, and is bilinear in its weights and what is below. The weights
+        of layer k act through z_k alone, so with G_lk = d z_l / d z_k every block is a sum over patterns of an (h x h)
+        and a (fan-in x fan-in) matrix: no second derivative of a pattern is as large as the weights.
         """
         weights, scales, bias, inputs, slopes, z = self._layers
-        c = c[rows, None].to(self.f.dtype)
-        A = [scale * a[min(run, len(a) - 1), rows] for scale, a in zip(scales, inputs, strict=True)]
+        c = c.gather(-1, rows).unsqueeze(-1).to(self.f.dtype)
+        A = [scale * a[run if len(a) > 1 else 0, rows] for scale, a in zip(scales, inputs, strict=True)]
         if bias:
             A = [F.pad(a, (0, 1), value=1.0) for a in A]
         D = [c if delta is None else c * delta[run, rows] for delta in self._deltas]
-        shapes = [(W.shape[1], a.shape[1]) for W, a in zip(weights, A, strict=True)]
-        blocks = _Blocks(self.f, shapes)
+        shapes = [(W.shape[1], a.shape[-1]) for W, a in zip(weights, A, strict=True)]
+        blocks = _Blocks(c, shapes)
         G: list[Tensor] = []  # from every layer below
         for layer, slope in enumerate(slopes):
-            W, S, above = weights[layer + 1][run], slope[run, rows], scales[layer + 1] * slope[run, rows]
-            q = (D[layer + 1] @ W) * self._bend(z[layer][run, rows])
+            W, S = weights[layer + 1][run if isinstance(run, int) else run[:, 0]], slope[run, rows]
+            q, above = (D[layer + 1] @ W) * self._bend(z[layer][run, rows]), scales[layer + 1] * S
             for k, g in enumerate(G):
                 bent = (q.unsqueeze(-1) * g).mT
                 for j in range(k + 1):
                     blocks[j, k].add_(_outer((bent @ G[j]).mT, A[j], A[k]))
                 blocks[k, layer].add_(_outer(bent, A[k], A[layer]))
                 through = (above.unsqueeze(-1) * g).mT
-                upper = blocks[k, layer + 1][..., : above.shape[1]]
-                upper.add_(_outer(through, A[k], D[layer + 1]).permute(0, 1, 3, 2))
+                upper = blocks[k, layer + 1][..., : above.shape[-1]]
+                upper.add_(_outer(through, A[k], D[layer + 1]).mT)
             # a layer's own z is one of its own: diagonal in the neuron
-            blocks[layer, layer].diagonal(0, 0, 2).add_(torch.einsum("pi,pa,pb->abi", q, A[layer], A[layer]))
-            upper = blocks[layer, layer + 1][..., : above.shape[1]]
-            upper.diagonal(0, 0, 3).add_(torch.einsum("pi,pa,po->aoi", above, A[layer], D[layer + 1]))
-            G = [W @ (S.unsqueeze(-1) * g) for g in G] + [W * S.unsqueeze(1)]
+            own = torch.einsum("...pi,...pa,...pb->...abi", q, A[layer], A[layer])
+            blocks[layer, layer].diagonal(0, -4, -2).add_(own)
+            upper = blocks[layer, layer + 1][..., : above.shape[-1]]
+            upper.diagonal(0, -4, -1).add_(torch.einsum("...pi,...pa,...po->...aoi", above, A[layer], D[layer + 1]))
+            W = W.unsqueeze(-3)
+            G = [W @ (S.unsqueeze(-1) * g) for g in G] + [W * S.unsqueeze(-2)]
         return blocks.whole(bias)
 
 
 class _Blocks:
-    """A symmetric matrix over the weights, by layers: [k, m], k <= m, is a view (fan-out, fan-in, fan-out, fan-in)."""
+    """Symmetric matrices over the weights, by layers: [k, m], k <= m, is a view (..., out, fan-in, out, fan-in).
+
+    like: gives what comes before the last two axes.
+    """
 
     def __init__(self, like: Tensor, shapes: Sequence[tuple[int, int]]):
         ends = np.cumsum([0, *(out * fan_in for out, fan_in in shapes)])
         self._shapes, self._parts = shapes, [slice(*pair) for pair in pairwise(ends.tolist())]
-        self._matrix = like.new_zeros(ends[-1], ends[-1])
+        self._matrix = like.new_zeros(*like.shape[:-2], ends[-1], ends[-1])
 
     def __getitem__(self, pair: tuple[int, int]) -> Tensor:
         (rows, columns), (left, right) = ([of[layer] for layer in pair] for of in (self._parts, self._shapes))
-        return self._matrix[rows, columns].unflatten(0, left).unflatten(2, right)
+        return self._matrix[..., rows, columns].unflatten(-2, left).unflatten(-1, right)
 
     def whole(self, bias: bool) -> Tensor:
         """The matrix in the order of `flatten`. bias: the last input of every layer is that of its bias."""
         for rows, columns in combinations(self._parts, 2):
-            self._matrix[columns, rows] = self._matrix[rows, columns].T
+            self._matrix[..., columns, rows] = self._matrix[..., rows, columns].mT
         if not bias:
             return self._matrix
-        everything = torch.arange(len(self._matrix), device=self._matrix.device)
+        everything = torch.arange(self._matrix.shape[-1], device=self._matrix.device)
         layers = [everything[part].reshape(shape) for part, shape in zip(self._parts, self._shapes, strict=True)]
         order = torch.cat([index for layer in layers for index in (layer[:, :-1].flatten(), layer[:, -1])])
-        return self._matrix[order][:, order]
+        return self._matrix.index_select(-2, order).index_select(-1, order)
 
 
 def _outer(M: Tensor, A: Tensor, B: Tensor) -> Tensor:
-    """sum_p M_pji A_pa B_pb, shape (j, a, i, b), as one matrix product."""
-    pairs = (A.unsqueeze(2) * B.unsqueeze(1)).flatten(1)
-    return (M.flatten(1).T @ pairs).reshape(*M.shape[1:], A.shape[1], B.shape[1]).permute(0, 2, 1, 3)
+    """sum_p M_pji A_pa B_pb, shape (..., j, a, i, b), as one matrix product."""
+    pairs = (A.unsqueeze(-1) * B.unsqueeze(-2)).flatten(-2)
+    return (M.flatten(-2).mT @ pairs).unflatten(-1, (A.shape[-1], -1)).unflatten(-3, M.shape[-2:]).transpose(-3, -2)
 
 
 def layered_gram(one: LayeredTangent, two: LayeredTangent) -> Gram:

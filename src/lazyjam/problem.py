@@ -17,6 +17,8 @@ from .networks import Network
 from .tangents import Tangent, flatten, unflatten
 from .types import Flat, Outputs, Params, PerRun
 
+TOGETHER = 1_000_000  # weights of all runs times patterns: below it a common solver is quicker (benchmarks/solver.py)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -70,6 +72,12 @@ class Point(NamedTuple):
     tangent: Tangent
 
     @property
-    def together(self) -> bool:
-        """Whether all runs are worked on at once: on a GPU, where to call a kernel takes longer than to run it."""
+    def on_gpu(self) -> bool:
+        """Whether these are fully connected nets on a GPU, where to call a kernel takes longer than to run it."""
         return self.f.is_cuda and isinstance(self.tangent, LayeredTangent)
+
+    @property
+    def together(self) -> bool:
+        """Whether one solver serves all runs: on a GPU, and on a core while the calls are most of the work."""
+        small = self.w.numel() * self.f.shape[1] < TOGETHER
+        return self.on_gpu or small and isinstance(self.tangent, LayeredTangent)

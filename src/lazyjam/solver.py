@@ -31,8 +31,8 @@ class Solver:
 
     Narrow nets: the whole Hessian (`rows` is None), a matrix of the parameters. Wide ones: Gauss-Newton on the patterns
     `rows`, in the parameters as well where they are few, or in function space, (1 + J^T D J)^-1 r =
-    r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r with K = J J^T. Gauss-Newton serves all runs of a fully
-    connected net at once, too: `run` and dt are columns (R, 1) then, and curvature (R, P) and rows (R, K) have a row
+    r - J^T D^(1/2) (1 + D^(1/2) K D^(1/2))^-1 D^(1/2) J r with K = J J^T. One can serve all runs of a fully connected
+    net at once, too: `run` and dt are columns (R, 1) then, and curvature (R, P), pull (R, P) and rows (R, K) have a row
     for each.
     """
 
@@ -40,9 +40,11 @@ class Solver:
                  rows: Tensor | None, in_parameters: bool):  # fmt: skip
         self.in_parameters, self.of_all, self._factorise = in_parameters, isinstance(run, Tensor), _cholesky
         if rows is None:
-            rows, bent = (dt * curvature > 1e-9).nonzero()[:, 0], (pull.abs() > 1e-6 * pull.abs().max()).nonzero()[:, 0]
-            J = tangent.jacobian(run, rows).mul_((dt * curvature[rows, None]).sqrt())
-            self._matrix, self._factorise = J.T @ J - dt * tangent.hessian(run, pull, bent), _lu
+            stiff = torch.where(dt * curvature > 1e-9, dt * curvature, 0.0)
+            bent = torch.where(pull.abs() > 1e-6 * pull.abs().amax(-1, keepdim=True), dt * pull, 0.0)
+            rows = _nonzero(stiff)
+            J = tangent.jacobian(run, rows).mul_(stiff.gather(-1, rows).sqrt().unsqueeze(-1))
+            self._matrix, self._factorise = J.mT @ J - tangent.hessian(run, bent, _nonzero(bent)), _lu
             return
         self._rows, self._root = rows, (dt * curvature.gather(-1, rows)).sqrt()
         if in_parameters:
@@ -84,6 +86,15 @@ def _cholesky(matrix: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda r: torch.cholesky_solve(r.to(factor.dtype), factor).to(r.dtype)
 
 
+def _nonzero(numbers: Tensor) -> Tensor:
+    """The patterns where the numbers of one run, (P,), are not zero, in order.
+
+    Of all runs, (R, P): of each as many as of the run with the most, so that some are zero.
+    """
+    most = int((numbers != 0).sum(-1).max())
+    return numbers.abs().topk(most, dim=-1).indices.sort(dim=-1).values
+
+
 def _left_out(traces: Tensor) -> tuple[Tensor, Tensor]:
     """The patterns of every run, (R, P), from the least trace to the largest, and which of them are left out.
 
@@ -98,7 +109,10 @@ def solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
     P, runs, tangent, delta = len(problem.y), range(len(dt)), point.tangent, problem.delta(point.f)
     curvature, pull = problem.loss.curvature(delta), problem.y * problem.loss.slope(delta) / problem.alpha[:, None]
     dt, most = dt / P, MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
+    every = torch.arange(len(dt), device=dt.device)[:, None]
     if dense(point.w.shape[1], P, most):
+        if point.together:
+            return [Solver(tangent, every, dt[:, None], curvature, pull, None, True)]
         return [Solver(tangent, *of, None, True) for of in zip(runs, dt.tolist(), curvature, pull, strict=True)]
     order, without = _left_out(dt[:, None] * curvature * tangent.diagonal())
     firsts = without.sum(1).tolist()  # where the stiff patterns of a run begin
@@ -107,9 +121,8 @@ def solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
     if point.together:
         # a pattern that others have and this run has not is one without curvature
         curvature = curvature.masked_fill(torch.zeros_like(without).scatter(1, order, without), 0.0)
-        run = torch.arange(len(dt), device=dt.device)[:, None]
         rows = order[:, min(*firsts, P - 1) :]  # one at least, because a batch of empty matrices is asking for trouble
-        return [Solver(tangent, run, dt[:, None], curvature, pull, rows, few)]
+        return [Solver(tangent, every, dt[:, None], curvature, pull, rows, few)]
     rows = [row[first:] for row, first in zip(order, firsts, strict=True)]
     return [Solver(tangent, *of, few) for of in zip(runs, dt.tolist(), curvature, pull, rows, strict=True)]
 

@@ -21,7 +21,6 @@ from .dynamics import DYNAMICS, Start
 from .observables import ALWAYS, Observable
 from .precision import in_single_precision, precision_of
 from .setups import Setup, Trained, bounded, margins
-from .solver import dense
 from .steppers import METHODS
 from .tangents import stack, unflatten
 from .types import Params
@@ -191,11 +190,9 @@ def batches_of(setups: Sequence[Setup], device: str = "cpu", method: str | None 
     for setup in setups:
         together.setdefault((_batch_of(setup), method or default_method(setup), setup.alpha_tilde), []).append(setup)
     found = []
-    for (_, way, _), group in together.items():
+    for group in together.values():
         one, P, h = group[0], group[0].P, group[0].h
-        # what goes run by run anyway is shared by all processes; on a core gradients in common gain more
-        solved_alone = kind == "cuda" and way == "implicit" and dense(one.N, P)
-        alone = one.dynamics == "descent" or one.architecture != "fc" or solved_alone
+        alone = one.dynamics == "descent" or one.architecture != "fc"  # these go run by run anyway
         size = 1 if alone else max(1, min(BATCH_ELEMENTS[kind] // (P * h), BATCH_PAIRS // P**2))
         found += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(found, key=lambda batch: _expected(batch, kind), reverse=True)
