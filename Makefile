@@ -24,10 +24,11 @@ test: $(READY)
 stress: $(READY)
 	$(BIN)/pytest -m stress tests
 
-# The first five write the tables of the book's page on costs.
+# The first six write the tables of the book's page on costs.
 bench: $(READY)
 	$(BIN)/python benchmarks/cost.py --write
 	$(BIN)/python benchmarks/solver.py --write
+	$(BIN)/python benchmarks/precision.py --write
 	$(BIN)/python benchmarks/ntk.py --write
 	$(BIN)/python benchmarks/flow.py --write
 	$(BIN)/python benchmarks/jamming.py --write

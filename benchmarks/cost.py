@@ -10,6 +10,7 @@ gradient needs, too. The peak is that of a square product of 1024 rows.
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from tables import cpu_seconds, write
@@ -18,6 +19,7 @@ from lazyjam import Setup
 from lazyjam.data import load
 from lazyjam.losses import LOSSES
 from lazyjam.networks import ACTIVATIONS
+from lazyjam.precision import in_single_precision
 from lazyjam.problem import Problem
 from lazyjam.tangents import flatten, stack
 from lazyjam.training import keep_memory
@@ -59,20 +61,26 @@ def activations(problem: Problem, w: dict[str, torch.Tensor]) -> Callable[[], ob
 
 
 def gradients(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
-    """One predictor and gradient: milliseconds, in units of its products, the part without which none goes, of peak."""
+    """One predictor and gradient: milliseconds, in units of its products, the part without which none goes, of peak.
+
+    Last: how many times faster it is in single precision.
+    """
     square = torch.ones(1024, 1024, dtype=torch.float64)
     peak = 2 * 1024**3 / cpu_seconds(lambda: square @ square, 0.5)
     rows = []
     for P, h, R in sizes:
         problem, w = runs_of(P, h, R)
         flat = flatten(w)
-        parts = (lambda p=problem, v=flat: p.at(v), products(problem, w), activations(problem, w))
-        whole, bare, neurons = (cpu_seconds(f, 0.5) for f in parts)
+        single = replace(problem, network=in_single_precision(problem.network))
+        both = (lambda p=p, v=flat: p.at(v) for p in (problem, single))
+        parts = (*both, products(problem, w), activations(problem, w))
+        whole, short, bare, neurons = (cpu_seconds(f, 0.5) for f in parts)
         flops = 2 * R * P * (2 * 10 * h + 3 * h * h + 2 * h)
         share = 100 * flops / whole / peak
         rows.append({"P": f"{P}", "h": f"{h}", "runs": f"{R}", "ms": f"{1e3 * whole:.2f}",
                      "over its products": f"{whole / bare:.1f}",
-                     "products and activations": f"{1 + neurons / bare:.1f}", "share of peak, %": f"{share:.0f}"})
+                     "products and activations": f"{1 + neurons / bare:.1f}", "share of peak, %": f"{share:.0f}",
+                     "in single, times faster": f"{whole / short:.1f}"})  # fmt: skip
     return rows
 
 

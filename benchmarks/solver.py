@@ -1,23 +1,31 @@
-"""An implicit step of one net in function space, and in its parameters.
+"""The linear system of an implicit step: in function space and in the parameters, run by run and for a whole batch.
 
     python benchmarks/solver.py            # half a minute of one core
-    python benchmarks/solver.py --write    # and the table of the book
+    python benchmarks/solver.py --write    # and the tables of the book
 
-The matrix of Gauss-Newton and its two factorisations: K x K for K stiff patterns, or N x N for N parameters. One
-thread, float64, d = 30, L = 2, random inputs.
+The matrix of Gauss-Newton and its two factorisations: K x K for K stiff patterns, or N x N for N parameters. Then the
+same for the nets of a batch, one after the other and in one go. One thread, float64, L = 2, random inputs.
 """
 
 import argparse
+from unittest.mock import patch
 
 import torch
+from cost import runs_of
 from tables import cpu_seconds, write
 
 from lazyjam import Setup
-from lazyjam.solver import PER_STIFF_PATTERN, Solver
-from lazyjam.tangents import stack
+from lazyjam.problem import TOGETHER, Point
+from lazyjam.solver import PER_STIFF_PATTERN, Solver, solvers
+from lazyjam.tangents import flatten, stack
+from lazyjam.training import keep_memory
 
 SIZES = [(16, 0.4), (16, 0.6), (16, 0.8), (16, 1.0), (24, 0.4), (24, 0.6), (24, 0.8), (24, 1.0)]
 """Widths, and parameters for a stiff pattern."""
+
+BATCHES = [(30, 4, 4), (60, 8, 4), (200, 8, 10), (1000, 8, 10), (60, 16, 10), (200, 16, 10), (60, 40, 10),
+           (500, 40, 10), (1000, 64, 2)]
+"""Patterns, widths, and runs of a batch."""
 
 
 def steps() -> list[dict[str, str]]:
@@ -41,10 +49,34 @@ def steps() -> list[dict[str, str]]:
     return rows
 
 
+def batches() -> list[dict[str, str]]:
+    rows = []
+    for P, h, R in BATCHES:
+        problem, w = runs_of(P, h, R)
+        point, dt = problem.at(1.2 * flatten(w)), torch.ones(R, dtype=torch.float64)
+
+        def factorised(problem=problem, point=point, dt=dt) -> None:
+            for one in solvers(problem, point, dt):
+                one.at(1.0), one.at(0.5)
+
+        ms = []
+        for together in (False, True):
+            with patch.object(Point, "together", together):
+                ms.append(1e3 * cpu_seconds(factorised, 0.5))
+        size = point.w.numel() * P
+        rows.append({"P": f"{P}", "h": f"{h}", "runs": f"{R}", "weights times patterns": f"{size:.0e}",
+                     "ms, one by one": f"{ms[0]:.1f}", "ms, in one go": f"{ms[1]:.1f}",
+                     "ratio": f"{ms[0] / ms[1]:.2f}"})  # fmt: skip
+    return rows
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write the table of the book")
+    parser.add_argument("--write", action="store_true", help="write the tables of the book")
+    keep = parser.parse_args().write
     torch.set_num_threads(1)
+    keep_memory()
     with torch.no_grad():
-        write("solver", steps(), parser.parse_args().write)
-    print(f"in the parameters where N / K < {PER_STIFF_PATTERN}")
+        write("solver", steps(), keep)
+        write("solver_batch", batches(), keep)
+    print(f"in the parameters where N / K < {PER_STIFF_PATTERN}, in one go below {TOGETHER:.0e}")

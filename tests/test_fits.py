@@ -129,6 +129,13 @@ def test_a_statistic_of_several_arrays_by_their_indices():
     np.testing.assert_allclose(found, bootstrap(np.mean, a + b))
 
 
+def test_what_is_drawn_again_is_not_computed_again():
+    calls = []
+    value, error = bootstrap(lambda some: calls.append(1) or some.mean(), [1.0, 2.0, 4.0])
+    assert len(calls) == 1 + 10, "three samples can be drawn in ten ways"
+    assert value == pytest.approx(7 / 3) and error == pytest.approx(np.std([1, 2, 4], ddof=1) / 3**0.5, rel=0.1)
+
+
 def test_no_error_without_a_second_sample_or_with_nan():
     assert np.isnan(bootstrap(np.mean, [1.0])[1])
     value, error = bootstrap(lambda s: np.nan if (s == 1).all() else 0.5, np.array([1, 2]), draws=100)

@@ -79,17 +79,25 @@ def bootstrap(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The statistic of the samples, and its standard error by drawing them anew (Efron, Ann. Statist. 7 (1979) 1).
 
-    statistic: a function of an array whose first axis is samples. One of several arrays takes samples = np.arange(n)
-    and uses them as indices. The error carries the factor sqrt(n / (n - 1)) that makes that of a mean the usual one,
-    which matters for a handful of seeds. It is NaN for a single sample or fewer than two draws, and where a drawing
-    gives NaN.
+    statistic: a function of an array whose first axis is samples, in whatever order. One of several arrays takes
+    samples = np.arange(n) and uses them as indices. The error carries the factor sqrt(n / (n - 1)) that makes that of a
+    mean the usual one, which matters for a handful of seeds. It is NaN for a single sample or fewer than two draws, and
+    where a drawing gives NaN.
     """
     samples = np.asarray(samples)
     value, n = np.asarray(statistic(samples), dtype=float), len(samples)
     if n < 2 or draws < 2:
         return value, np.full_like(value, np.nan)
     rng = np.random.Generator(np.random.PCG64(seed))
-    values = np.array([statistic(samples[rng.integers(n, size=n)]) for _ in range(draws)], dtype=float)
+    known: dict[tuple[int, ...], Any] = {}  # two samples can be drawn in three ways, three in ten
+
+    def of(drawn: np.ndarray) -> Any:
+        key = tuple(sorted(drawn.tolist()))
+        if key not in known:
+            known[key] = statistic(samples[drawn])
+        return known[key]
+
+    values = np.array([of(rng.integers(n, size=n)) for _ in range(draws)], dtype=float)
     with np.errstate(invalid="ignore"):
         return value, np.asarray(values.std(axis=0, ddof=1) * np.sqrt(n / (n - 1)))
 
