@@ -19,10 +19,8 @@ import torch
 from cost import runs_of
 from tables import write
 
-from lazyjam import networks
+from lazyjam import networks, solver
 from lazyjam.chebyshev import table_of
-from lazyjam.problem import Point
-from lazyjam.solver import EXPLICIT
 from lazyjam.steppers import implicit_step
 from lazyjam.tangents import flatten
 from lazyjam.training import checked_device
@@ -69,10 +67,10 @@ def implicit_steps(sizes: list[tuple[int, int, int]]) -> list[dict[str, str]]:
         problem, w = runs_of(P, h, R, device="cuda")
         point = problem.at(flatten(w) * 1.2)
         stiff = problem.loss.curvature(problem.delta(point.f)) * point.tangent.diagonal() / P
-        dt = EXPLICIT / stiff.sort(dim=1).values.cumsum(1)[:, int((1 - STIFF) * P)]
+        dt = solver.EXPLICIT / stiff.sort(dim=1).values.cumsum(1)[:, int((1 - STIFF) * P)]
         row = {"P": f"{P}", "h": f"{h}", "runs": f"{R}"}
         for name, together in (("a solver each", False), ("one for all", True)):
-            with patch.object(Point, "together", together):
+            with patch.object(solver, "together", lambda point, together=together: together):
                 ms = milliseconds(partial(implicit_step, problem, point, dt, dt[:, None], 1e-2))
             row[f"ms, {name}"] = f"{ms:.1f}"
         rows.append(row)

@@ -81,6 +81,19 @@ def test_near_jamming_the_measured_spread_is_allowed_and_no_more(cache):
     assert audit.compare(barely).verdict == DISAGREES
 
 
+def test_a_run_in_single_precision_is_compared_with_one_in_double(tmp_path):
+    cache = Cache(tmp_path)
+    sweep(BASE, [N_delta], cache, h=[24], precision="single", progress=False)
+    (run,) = audit.eligible(cache)
+    assert run.record.meta["how"]["precision"] == "single" and run.noise == 1e-7
+    outcome = audit.compare(run)
+    assert outcome.verdict == AGREES and 0 < outcome.difference < 1e-3
+    off = audit.compare(run._replace(record=changed(run.record, probe=1.1 * run.record.columns["probe"])))
+    assert off.verdict == DISAGREES and "a change of the weights by 1e-07" in off.reason
+    older = {name: value for name, value in run.record.meta["how"].items() if name != "precision"}
+    assert run._replace(record=changed(run.record, meta={"how": older})).noise == 1e-15
+
+
 def test_disturbed_weights_move_the_outcome_by_little():
     def disturb(w):
         return {name: x * (1 + 1e-9) for name, x in w.items()}

@@ -55,6 +55,7 @@ def test_single_precision_is_that_of_a_core(method):
 NETS = {
     "layered": (fully_connected(16, 40, 2, bias=True), 60, "soft_hinge"),
     "more patterns than parameters": (fully_connected(16, 18, 2, bias=True), 1200, "squared"),
+    "narrow": (fully_connected(16, 6, 2, bias=True), 60, "soft_hinge"),
     "by autograd": (convolutional(16, 3, 1), 60, "soft_hinge"),
 }
 

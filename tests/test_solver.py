@@ -8,7 +8,6 @@ from problems import make, normal, tensor
 
 from lazyjam import solver
 from lazyjam.networks import convolutional, from_function, fully_connected
-from lazyjam.problem import Point
 from lazyjam.tangents import flatten
 
 
@@ -22,7 +21,7 @@ def test_solvers_in_function_space_in_the_parameters_and_for_all_runs_agree(bias
 
     def solved(dt, fraction, few, together):
         monkeypatch.setattr(solver, "PER_STIFF_PATTERN", few)
-        monkeypatch.setattr(Point, "together", together)
+        monkeypatch.setattr(solver, "together", lambda point: together)
         solvers = solver.solvers(problem, point, dt)
         assert len(solvers) == (1 if together else 2) and {one.in_parameters for one in solvers} == {few == math.inf}
         return solver.solve(point.tangent, [one.at(fraction) for one in solvers], point.v)
@@ -34,7 +33,7 @@ def test_solvers_in_function_space_in_the_parameters_and_for_all_runs_agree(bias
                 torch.testing.assert_close(solved(some, fraction, few, together), plain, rtol=1e-10, atol=1e-13)
     monkeypatch.undo()
     monkeypatch.setattr(solver, "MAX_DENSE", 0)
-    monkeypatch.setattr(Point, "together", False)
+    monkeypatch.setattr(solver, "together", lambda point: False)
     each = solver.solvers(problem, point, dt)
     assert len({len(one._rows) for one in each}) == 2, "the runs have different numbers of stiff patterns"
     assert {one.in_parameters for one in each} == {P > 100}, "by default it is what is quicker"
@@ -48,19 +47,20 @@ def test_whole_hessians_of_all_runs_at_once_and_run_by_run_agree(bias, monkeypat
     point, dt = problem.at(w + 0.3 * normal(*w.shape, seed=3) / problem.alpha[:, None]), tensor(0.6, 5.0)
     some = problem.loss.curvature(problem.delta(point.f))
     assert len({int(n) for n in (dt[:, None] / P * some > 1e-9).sum(1)}) == 2, "different numbers of stiff patterns"
-    solved = []
-    for together in (True, False):
-        monkeypatch.setattr(Point, "together", together)
-        found = [one.at(0.5) for one in solver.solvers(problem, point, dt)]
-        assert len(found) == (1 if together else 2)
-        solved.append(solver.solve(point.tangent, found, point.v))
-    torch.testing.assert_close(*solved, rtol=1e-10, atol=1e-13)
+    for some in (dt, 1e-12 * dt):  # in the second no pattern is stiff
+        solved = []
+        for together in (True, False):
+            monkeypatch.setattr(solver, "together", lambda point, together=together: together)
+            found = [one.at(0.5) for one in solver.solvers(problem, point, some)]
+            assert len(found) == (1 if together else 2)
+            solved.append(solver.solve(point.tangent, found, point.v))
+        torch.testing.assert_close(*solved, rtol=1e-10, atol=1e-13)
 
 
 def test_one_solver_serves_all_runs_while_there_is_little_to_do():
     def common(h: int, P: int) -> bool:
         problem = make(fully_connected(4, h, 2), "soft_hinge", tensor(0.5, 9.0), normal(P, 4), normal(P).sign())
-        return problem.at(flatten(problem.like)).together
+        return solver.together(problem.at(flatten(problem.like)))
 
     assert common(8, 60) and common(40, 60) and not common(8, 8000) and not common(100, 200)
 

@@ -4,7 +4,7 @@ The sample is drawn by a seed, in turn from strata: runs that are wide and fitte
 the largest output scale, and of every data set. A run must come out the same, unless its flow amplifies rounding, as
 near jamming and at the smallest output scales. That is measured: where a run is off, what is allowed is the spread
 that a relative change of the initial weights by 1e-15 makes. Of a net that is not trained, what was asked of its data
-must come out the same. A run in single precision is computed again in double precision, and that change is 1e-7.
+must come out the same. A run in single precision is computed again in double precision, and for it that change is 1e-7.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Kept(NamedTuple):
 
     @property
     def noise(self) -> float:
-        """The relative change of its initial weights that rounding is like."""
+        """A relative change of the initial weights as large as rounding."""
         return NOISE[self.record.meta["how"].get("precision", "double")]
 
 

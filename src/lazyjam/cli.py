@@ -156,7 +156,9 @@ def sweep(
     ] = "processes",
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of dask, like tcp://host:8786.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="double, or single for the runs that it serves.")] = "double",
+    precision: Annotated[
+        str | None, typer.Option(metavar="double|single", help="Single is for the runs that it serves.")
+    ] = None,
 ) -> None:
     """Compute the runs that a chapter lacks, without its notebook. The same command goes on where it was stopped."""
     from .filling import ChapterError, Share, fill  # they import what draws, which is slow

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .cache import Cache, Record
 from .losses import LOSSES
 from .observables import Observable
-from .precision import precision_of
+from .precision import checked_precision
 from .setups import Setup
 from .training import GPU_PROCESSES, MAX_GRADIENTS, batches_of, checked_device, compute, share_gpu, stamp
 from .workers import spread
@@ -41,12 +41,12 @@ def sweep(
     axes: names of fields of Setup with the values to visit, e.g. `h=[8, 16], seed=range(10)`; a DataArray over some of
     the axes sets a field that depends on them, e.g. t_max over alpha_tilde; where it is NaN there is no run, and NaN in
     the table. executor: any concurrent.futures.Executor; without one, long work is shared among one process per core,
-    or GPU_PROCESSES on a GPU (see `workers.spread`). precision: "double", or "single" where it serves, which
-    is at least as fast (see `precision`). progress shows what is missing and the time left, and nothing if
-    nothing is.
+    or GPU_PROCESSES on a GPU (see `workers.spread`). precision: "double", or "single" for the runs that it serves
+    (`precision_of`). progress shows what is missing and the time left, and nothing if nothing is.
     Every finished batch is on disk before the next one starts, so an interruption loses at most the batches in flight.
-    A run stopped by max_gradients is kept, flagged `capped`, and computed again when max_gradients is raised. A run on
-    `file:PATH` is computed again when the file has changed.
+    A run stopped by max_gradients is kept, flagged `capped`, and computed again when max_gradients is raised, or when
+    it was made in single precision and double is asked for. A run on `file:PATH` is computed again when the file has
+    changed.
 
     Raises, before the first run starts, ValueError for a bad value anywhere in the grid, or a setup of which an
     observable cannot be asked, and OSError for a cache that cannot be written to. Raises MemoryError for a run that
@@ -55,7 +55,7 @@ def sweep(
     grid, coords = grid_of(setup, axes)
     if executor is None:
         checked_device(device)  # else the workers know
-    precision_of([], precision)  # an unknown one is refused before any work
+    checked_precision(precision)
     wanted = {f.__name__: f for f in observables}
     for needs in filter(None, (f.needs for f in observables)):
         for one in grid.values():
@@ -63,7 +63,7 @@ def sweep(
     records: dict[Setup, Record] = {}
     kept = {one: cache.get(one.key) for one in grid.values()} if cache is not None else {}
     for one, record in kept.items():
-        if record is not None and _has(record, wanted.values(), max_gradients):
+        if record is not None and _has(record, wanted.values(), max_gradients, precision):
             records[one] = record
     todo = [one for one in dict.fromkeys(grid.values()) if one not in records]
     how = dict(device=device, method=method, max_gradients=max_gradients, precision=precision)
@@ -125,14 +125,18 @@ def grid_of(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], S
     return grid, coords
 
 
-def _has(record: Record, observables: Iterable[Observable], max_gradients: int) -> bool:
+def _has(
+    record: Record, observables: Iterable[Observable], max_gradients: int, precision: str = "double"
+) -> bool:
     versions = record.meta["versions"]
     if any(versions.get(f.__name__) != f.version for f in observables):
         return False
     dataset = record.meta["fields"].get("dataset", Setup.dataset)
     if stamp(dataset) not in ("", record.meta["provenance"]["checksum"]):
         return False
-    return not (record.columns["capped"].item() and record.meta["how"]["max_gradients"] < max_gradients)
+    how = record.meta["how"]
+    finer = precision == "double" and how.get("precision") == "single"
+    return not (record.columns["capped"].item() and (finer or how["max_gradients"] < max_gradients))
 
 
 def _run(batches, observables, cache, executor, how) -> Iterator[dict[Setup, Record]]:

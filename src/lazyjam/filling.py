@@ -18,7 +18,7 @@ from typing import Any
 from . import compression, experiment, jamming, keeping
 from .cache import Cache, Record
 from .chapters import Chapter
-from .precision import precision_of
+from .precision import checked_precision
 from .rehearsal import ChapterError, failures, pretended, replacing
 from .setups import Setup
 from .training import batches_of, checked_device, compute
@@ -55,18 +55,20 @@ class Filled:
 
 def fill(
     chapter: Chapter, parameters: dict[str, Any], *, executor: Executor | None = None, device: str = "cpu",
-    precision: str = "double", minutes: float = math.inf, share: Share | None = None,
+    precision: str | None = None, minutes: float = math.inf, share: Share | None = None,
 ) -> Filled:
     """Compute what a chapter lacks. No batch begins after so many minutes; those that have begun are finished.
 
     Which runs are needed follows from the times in which the widest nets fit, so every machine computes those.
-    precision: as in `sweep`. Raises ChapterError where a run fails, or a cell though all its runs are there, and
-    ValueError for an unknown precision, or a device that is not here, unless an executor computes.
+    precision: as in `sweep`, or None for what the chapter asks for. Raises ChapterError where a run fails, or a cell
+    though all its runs are there, and ValueError for an unknown precision, or a device that is not here, unless an
+    executor computes.
     """
     filled = Filled()
     if executor is None:
         checked_device(device)
-    precision_of([], precision)
+    if precision is not None:
+        checked_precision(precision)
     with _Filling(filled, executor, device, precision, time.time() + 60 * minutes, share).standing_in():
         for said, error in failures(chapter, parameters):
             if filled.broken or not (filled.left or filled.others):  # else it fails for want of results
@@ -89,7 +91,7 @@ class _Filling:
     filled: Filled
     executor: Executor | None
     device: str
-    precision: str
+    precision: str | None
     deadline: float
     share: Share | None
     for_all: bool = False  # whether every machine computes what is asked for now
@@ -114,7 +116,7 @@ class _Filling:
     def run(self, batches: Any, observables: Any, cache: Cache, _: Any, how: dict) -> Iterator[dict[Setup, Record]]:
         """In place of experiment._run."""
         keys = {setup: setup.key for batch in batches for setup in batch}
-        how = {**how, "device": self.device, "precision": self.precision}
+        how = {**how, "device": self.device, "precision": self.precision or how["precision"]}
         mine, done = self.mine(keys), set()
         task = partial(in_time, self.deadline, partial(compute, observables=observables, how=how))
         parts = batches_of(mine, self.device, how["method"])

@@ -79,10 +79,10 @@ def bootstrap(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The statistic of the samples, and its standard error by drawing them anew (Efron, Ann. Statist. 7 (1979) 1).
 
-    statistic: a function of an array whose first axis is samples, in whatever order. One of several arrays takes
-    samples = np.arange(n) and uses them as indices. The error carries the factor sqrt(n / (n - 1)) that makes that of a
-    mean the usual one, which matters for a handful of seeds. It is NaN for a single sample or fewer than two draws, and
-    where a drawing gives NaN.
+    statistic: a function of an array whose first axis is samples. It must not depend on their order, because the same
+    samples are evaluated once. One of several arrays takes samples = np.arange(n) and uses them as indices. The error
+    carries the factor sqrt(n / (n - 1)) that makes that of a mean the usual one, which matters for a handful of seeds.
+    It is NaN for a single sample or fewer than two draws, and where a drawing gives NaN.
     """
     samples = np.asarray(samples)
     value, n = np.asarray(statistic(samples), dtype=float), len(samples)
@@ -103,7 +103,7 @@ def bootstrap(
 
 
 def over_seeds(statistic: Callable[[Any], ArrayLike], table: Any, draws: int = 200) -> tuple[float, float]:
-    """A number read off a table with the dimension `seed`, and its bootstrap error over the seeds."""
+    """A number read off a table with the dimension `seed`, and its bootstrap error over the seeds: see `bootstrap`."""
     value, error = bootstrap(lambda seeds: statistic(table.isel(seed=seeds)), np.arange(table.sizes["seed"]), draws)
     return float(value), float(error)
 

@@ -82,7 +82,7 @@ class Layers(NamedTuple):
 class LayeredTangent:
     """Tangent of a fully connected net from its layers: J is a stack of outer products and is never built whole.
 
-    It has the precision of the weights that it was made from. Products come in that of the vector.
+    It has the precision of the weights that it was made from; vjp and jvp return that of the vector.
     """
 
     def __init__(self, f: Outputs, layers: Layers, bend: Callable[[Tensor], Tensor]):

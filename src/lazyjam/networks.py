@@ -66,8 +66,8 @@ def _tanh_bend(u: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Activation] = {
     # swish(10 u) / 10 = u sigmoid(10 u), a smooth ReLU: Figs 4 and 5
     "swish10": Activation(_swish, _swish_bend),
-    # softplus(5 u) / 5: Figs 9 and 10
-    "softplus5": Activation(lambda u: (F.softplus(u, beta=5, threshold=200), torch.sigmoid(5 * u)), _softplus_bend),
+    # softplus(5 u) / 5: Figs 9 and 10; exp(80) is a number in single precision, too
+    "softplus5": Activation(lambda u: (F.softplus(u, beta=5, threshold=80), torch.sigmoid(5 * u)), _softplus_bend),
     "relu": Activation(lambda u: (F.relu(u), (u > 0).to(u.dtype)), torch.zeros_like),
     "tanh": Activation(_tanh, _tanh_bend),
 }

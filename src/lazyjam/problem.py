@@ -17,8 +17,6 @@ from .networks import Network
 from .tangents import Tangent, flatten, unflatten
 from .types import Flat, Outputs, Params, PerRun
 
-TOGETHER = 1_000_000  # weights of all runs times patterns: below it a common solver is quicker (benchmarks/solver.py)
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -72,12 +70,6 @@ class Point(NamedTuple):
     tangent: Tangent
 
     @property
-    def on_gpu(self) -> bool:
+    def layered_on_gpu(self) -> bool:
         """Whether these are fully connected nets on a GPU, where to call a kernel takes longer than to run it."""
         return self.f.is_cuda and isinstance(self.tangent, LayeredTangent)
-
-    @property
-    def together(self) -> bool:
-        """Whether one solver serves all runs: on a GPU, and on a core while the calls are most of the work."""
-        small = self.w.numel() * self.f.shape[1] < TOGETHER
-        return self.on_gpu or small and isinstance(self.tangent, LayeredTangent)

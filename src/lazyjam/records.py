@@ -66,7 +66,9 @@ def is_key(text: str) -> bool:
 
 
 def overlay(old: Record, new: Record) -> Record:
-    """The union of two records, where the new one wins."""
+    """The union of two records, where the new one wins: all of it, if they were made in different precisions."""
+    if new.meta.get("how", {}).get("precision", "double") != old.meta.get("how", {}).get("precision", "double"):
+        return new
     versions = {**old.meta.get("versions", {}), **new.meta.get("versions", {})}
     meta = {**old.meta, **new.meta, **({"versions": versions} if versions else {})}
     return Record(meta, {**old.columns, **new.columns})

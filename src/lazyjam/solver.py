@@ -18,6 +18,7 @@ from .types import Flat, PerRun
 EXPLICIT = 0.5  # patterns whose stiffness adds up to less than this over a step are left to the explicit part
 MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole Hessian pays
 MAX_DENSE_BY_AUTOGRAD = 50  # where each of its rows is a derivative of a gradient
+TOGETHER = 1_000_000  # weights of all runs times patterns up to which one solver serves all runs on a core
 PER_STIFF_PATTERN = 0.75  # with fewer parameters for each of them, they are the better unknowns (benchmarks/solver.py)
 
 
@@ -42,9 +43,9 @@ class Solver:
         if rows is None:
             stiff = torch.where(dt * curvature > 1e-9, dt * curvature, 0.0)
             bent = torch.where(pull.abs() > 1e-6 * pull.abs().amax(-1, keepdim=True), dt * pull, 0.0)
-            rows = _nonzero(stiff)
+            rows, others = _nonzero(stiff, bent)
             J = tangent.jacobian(run, rows).mul_(stiff.gather(-1, rows).sqrt().unsqueeze(-1))
-            self._matrix, self._factorise = J.mT @ J - tangent.hessian(run, bent, _nonzero(bent)), _lu
+            self._matrix, self._factorise = J.mT @ J - tangent.hessian(run, bent, others), _lu
             return
         self._rows, self._root = rows, (dt * curvature.gather(-1, rows)).sqrt()
         if in_parameters:
@@ -86,13 +87,10 @@ def _cholesky(matrix: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda r: torch.cholesky_solve(r.to(factor.dtype), factor).to(r.dtype)
 
 
-def _nonzero(numbers: Tensor) -> Tensor:
-    """The patterns where the numbers of one run, (P,), are not zero, in order.
-
-    Of all runs, (R, P): of each as many as of the run with the most, so that some are zero.
-    """
-    most = int((numbers != 0).sum(-1).max())
-    return numbers.abs().topk(most, dim=-1).indices.sort(dim=-1).values
+def _nonzero(*numbers: Tensor) -> list[Tensor]:
+    """Of each, (..., P), the patterns where it is not zero, in order. All runs have as many as the fullest of them."""
+    most = torch.stack([(one != 0).sum(-1).max() for one in numbers]).tolist()  # a GPU is waited for once
+    return [one.abs().topk(m, dim=-1).indices.sort(dim=-1).values for one, m in zip(numbers, most, strict=True)]
 
 
 def _left_out(traces: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,6 +102,12 @@ def _left_out(traces: Tensor) -> tuple[Tensor, Tensor]:
     return order, traces.cumsum(1) <= EXPLICIT
 
 
+def together(point: Point) -> bool:
+    """Whether one solver serves all runs: on a GPU, and on a core while there is little to do."""
+    small = point.w.numel() * point.f.shape[1] < TOGETHER
+    return point.layered_on_gpu or small and isinstance(point.tangent, LayeredTangent)
+
+
 def solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
     """For a step of size dt, (R,): one for every run, or one for all of them."""
     P, runs, tangent, delta = len(problem.y), range(len(dt)), point.tangent, problem.delta(point.f)
@@ -111,14 +115,14 @@ def solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
     dt, most = dt / P, MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
     every = torch.arange(len(dt), device=dt.device)[:, None]
     if dense(point.w.shape[1], P, most):
-        if point.together:
+        if together(point):
             return [Solver(tangent, every, dt[:, None], curvature, pull, None, True)]
         return [Solver(tangent, *of, None, True) for of in zip(runs, dt.tolist(), curvature, pull, strict=True)]
     order, without = _left_out(dt[:, None] * curvature * tangent.diagonal())
     firsts = without.sum(1).tolist()  # where the stiff patterns of a run begin
     stiff = (sum((P - first) ** 3 for first in firsts) / len(firsts)) ** (1 / 3)  # what a factorisation takes
     few = point.w.shape[1] < PER_STIFF_PATTERN * stiff
-    if point.together:
+    if together(point):
         # a pattern that others have and this run has not is one without curvature
         curvature = curvature.masked_fill(torch.zeros_like(without).scatter(1, order, without), 0.0)
         rows = order[:, min(*firsts, P - 1) :]  # one at least, because a batch of empty matrices is asking for trouble
@@ -130,11 +134,11 @@ def solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
 def solve(tangent: Tangent, solvers: Sequence[Solver], r: Flat) -> Flat:
     """(1 + s A)^-1 r for all runs, (R, N), by solvers that are factorised for one step: see `Solver.at`."""
 
-    def every(by: Callable[[Solver, Tensor], Tensor], of: Tensor) -> Tensor:
+    def of_all(by: Callable[[Solver, Tensor], Tensor], of: Tensor) -> Tensor:
         if solvers[0].of_all:
             return by(solvers[0], of)
         return torch.stack([by(solver, row) for solver, row in zip(solvers, of, strict=True)])
 
     if solvers[0].in_parameters:
-        return every(Solver.weights, r)
-    return r - tangent.vjp(every(Solver.cotangent, tangent.jvp(r)))
+        return of_all(Solver.weights, r)
+    return r - tangent.vjp(of_all(Solver.cotangent, tangent.jvp(r)))

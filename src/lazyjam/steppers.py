@@ -129,7 +129,7 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
     counts = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).nan_to_num(2).clamp(2, MAX_STAGES).long()
     dt_used = dt.minimum(0.649 * (counts**2 - 1) / stiffness)  # only less than dt where the stages are capped
     last = counts.cpu()
-    stages = problem.stages if point.on_gpu else partial(_stages, problem, last)
+    stages = problem.stages if point.layered_on_gpu else partial(_stages, problem, last)
     end = stages(point.w, point.v, dt_used[:, None], table_of(last.tolist()).to(dt))
     new = problem.at(end)
     f_dot = problem.alpha[:, None] * point.tangent.jvp(point.v), problem.alpha[:, None] * new.tangent.jvp(new.v)

@@ -21,6 +21,7 @@ from .dynamics import DYNAMICS, Start
 from .observables import ALWAYS, Observable
 from .precision import in_single_precision, precision_of
 from .setups import Setup, Trained, bounded, margins
+from .solver import dense
 from .steppers import METHODS
 from .tangents import stack, unflatten
 from .types import Params
@@ -94,8 +95,10 @@ def train(
         how["first_dt"] = alpha_tilde / first.h  # the authors' first step, dt = 1 in the units of their code
     with torch.no_grad():
         kind = (first.decay, first.batch, first.rate, margins(first, data.train.y))
-        flowing = in_single_precision(network) if precision_of(setups, precision) == "single" else network
-        start = Start(flowing, w0, data.train, first.loss, alpha, t_max, *kind, generators)
+        (x, y), flowing = data.train, network
+        if precision_of(setups, precision) == "single":
+            x, flowing = x.float(), in_single_precision(network)
+        start = Start(flowing, w0, (x, y), first.loss, alpha, t_max, *kind, generators)
         end = DYNAMICS[first.dynamics](start, **how)
     return Trained(
         setups, network, data, alpha, w0, unflatten(end.w, w0), end.f, end.t, end.state, end.N_delta, end.N_delta_at,
@@ -178,7 +181,8 @@ BATCH_ELEMENTS = {"cpu": 160_000, "cuda": 6_400_000}
 """Patterns times width times runs: what stays in the cache of one core; a GB of a GPU, which several batches share."""
 
 BATCH_PAIRS = 125_000_000
-"""Pairs of patterns times runs: an implicit step keeps four matrices of so many numbers, 4 GB, if all are stiff."""
+"""Pairs of patterns, or of the parameters of a narrow net, times runs: an implicit step keeps four matrices of so many
+numbers, 4 GB, if all patterns are stiff."""
 
 
 def batches_of(setups: Sequence[Setup], device: str = "cpu", method: str | None = None) -> list[list[Setup]]:
@@ -193,7 +197,8 @@ def batches_of(setups: Sequence[Setup], device: str = "cpu", method: str | None 
     for group in together.values():
         one, P, h = group[0], group[0].P, group[0].h
         alone = one.dynamics == "descent" or one.architecture != "fc"  # these go run by run anyway
-        size = 1 if alone else max(1, min(BATCH_ELEMENTS[kind] // (P * h), BATCH_PAIRS // P**2))
+        side = max(P, one.N) if dense(one.N, P) else P
+        size = 1 if alone else max(1, min(BATCH_ELEMENTS[kind] // (P * h), BATCH_PAIRS // side**2))
         found += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(found, key=lambda batch: _expected(batch, kind), reverse=True)
 
