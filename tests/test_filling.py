@@ -8,10 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_cli import a_book, lazyjam, write
 
 from lazyjam import Cache, N_delta, Setup, sweep
+from lazyjam.cache import Record
 from lazyjam.chapters import chapter
 from lazyjam.experiment import missing
 from lazyjam.filling import ChapterError, fill
@@ -77,6 +79,12 @@ def test_in_single_precision(project):
     lazyjam("sweep", "tiny", "-p", "h", "[8]", "--precision", "single")
     kept = [Cache("data_cache").get(key) for key in Cache("data_cache").keys()]
     assert {record.meta["how"]["precision"] for record in kept if "how" in record.meta} == {"single"}
+    for record, key in zip(kept, Cache("data_cache").keys(), strict=True):
+        if "how" in record.meta:
+            Cache("data_cache").put(key, Record(record.meta, record.columns | {"capped": np.array(True)}))
+    again = lazyjam("sweep", "tiny", "-p", "h", "[8]", "--precision", "single").stdout
+    assert again.startswith("0 runs computed, 0 left")
+    assert not lazyjam("sweep", "tiny", "-p", "h", "[8]").stdout.startswith("0 runs"), "what was broken off, in double"
 
 
 def test_a_budget_leaves_the_rest_and_keeps_no_ensemble_of_runs_that_are_not(project):

@@ -157,7 +157,7 @@ def sweep(
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of dask, like tcp://host:8786.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     precision: Annotated[
-        str | None, typer.Option(metavar="double|single", help="Single is for the runs that it serves.")
+        str | None, typer.Option(metavar="double|single", help="Single serves fully connected nets at small alpha.")
     ] = None,
 ) -> None:
     """Compute the runs that a chapter lacks, without its notebook. The same command goes on where it was stopped."""

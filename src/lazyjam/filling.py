@@ -126,6 +126,12 @@ class _Filling:
         self.note(keys, mine, done)
         yield {setup: pretended(setup, observables) for setup in keys if setup not in done}
 
+    def has(
+        self, has: Callable, record: Record, observables: Any, max_gradients: int, precision: str = "double"
+    ) -> bool:
+        """In place of experiment._has, in the precision that is asked for here."""
+        return has(record, observables, max_gradients, self.precision or precision)
+
     def pack(self, task: Callable[[tuple], dict[tuple, Record]], items: Iterable[tuple]) -> Iterator[dict]:
         """In place of compression.spread."""
         keys = {item: compression.address(item) for item in items}
@@ -169,7 +175,8 @@ class _Filling:
         """The context in which it does."""
         put, measured = Cache.put, keeping.measured
         return replacing(
-            (experiment, "_run", self.run), (compression, "spread", self.pack),
+            (experiment, "_run", self.run),
+            (experiment, "_has", partial(self.has, experiment._has)), (compression, "spread", self.pack),
             (jamming, "fit_time", partial(self.fit_time, jamming.fit_time)),
             (Cache, "put", lambda cache, key, record: self.put(put, cache, key, record)),
             (keeping, "measured", partial(self.diagnose, measured)),

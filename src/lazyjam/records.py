@@ -66,11 +66,12 @@ def is_key(text: str) -> bool:
 
 
 def overlay(old: Record, new: Record) -> Record:
-    """The union of two records, where the new one wins: all of it, if they were made in different precisions."""
-    if new.meta.get("how", {}).get("precision", "double") != old.meta.get("how", {}).get("precision", "double"):
-        return new
+    """The union of two records, where the new one wins. It is of single precision if a column of it is."""
     versions = {**old.meta.get("versions", {}), **new.meta.get("versions", {})}
     meta = {**old.meta, **new.meta, **({"versions": versions} if versions else {})}
+    was_single = old.meta.get("how", {}).get("precision") == "single"
+    if was_single and "how" in meta and old.columns.keys() - new.columns.keys():
+        meta["how"] = {**meta["how"], "precision": "single"}
     return Record(meta, {**old.columns, **new.columns})
 
 

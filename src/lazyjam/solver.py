@@ -18,7 +18,7 @@ from .types import Flat, PerRun
 EXPLICIT = 0.5  # patterns whose stiffness adds up to less than this over a step are left to the explicit part
 MAX_DENSE = 600  # up to so many parameters (fewer for few patterns) the whole Hessian pays
 MAX_DENSE_BY_AUTOGRAD = 50  # where each of its rows is a derivative of a gradient
-TOGETHER = 1_000_000  # weights of all runs times patterns up to which one solver serves all runs on a core
+TOGETHER = 1_000_000  # weights of all runs times patterns below which one solver serves all runs on a core
 PER_STIFF_PATTERN = 0.75  # with fewer parameters for each of them, they are the better unknowns (benchmarks/solver.py)
 
 
