@@ -19,7 +19,7 @@ from .types import Inputs, Outputs, Params
 PRECISIONS = ("double", "single")
 
 ERROR = 16 * torch.finfo(torch.float32).eps
-"""About the largest error of f_tilde - f_tilde_0 over a thousand patterns, 1.9e-6 where that is of order one (measured)."""
+"""The error of f_tilde - f_tilde_0 where that is of order one: the largest of a thousand patterns, about (measured)."""
 
 MAX_ALPHA = OVERSHOOT / 4 / ERROR
 """About 13. The last margin of a run has to land between 1 and 1 + OVERSHOOT: at a larger output scale, rounding could
