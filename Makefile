@@ -29,6 +29,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/cost.py --write
 	$(BIN)/python benchmarks/solver.py --write
 	$(BIN)/python benchmarks/precision.py --write
+	$(BIN)/python benchmarks/felt.py --write
 	$(BIN)/python benchmarks/ntk.py --write
 	$(BIN)/python benchmarks/flow.py --write
 	$(BIN)/python benchmarks/jamming.py --write

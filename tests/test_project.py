@@ -20,7 +20,7 @@ LAYERS = [
     {"archives", "chebyshev", "preprocessing", "tangents", "layered", "losses"},
     {"sources", "networks"},
     {"data", "problem"},
-    {"solver"},
+    {"felt", "solver"},
     {"steppers"},
     {"flow", "hessian"},
     {"minima", "kernels"},

@@ -23,7 +23,8 @@ class Problem:
     """A batch of runs on one training set. `like` gives names and shapes of the parameters.
 
     decay: of the weights towards `start`, (R, N), where there is one: it adds decay |w - start|^2 / 2 to L / alpha^2.
-    margin: that y f is to reach, one number or one for every pattern.
+    margin: that y f is to reach, one number or one for every pattern. among: how many patterns the loss is the mean of,
+    where x and y are only those of them that are felt; None: x and y are all.
     """
 
     network: Network
@@ -36,6 +37,12 @@ class Problem:
     decay: float = 0.0
     start: Flat | None = None
     margin: float | Tensor = 1.0
+    among: int | None = None
+
+    @property
+    def P(self) -> int:
+        """The number of patterns that the loss is the mean of."""
+        return self.among or len(self.y)
 
     def delta(self, f: Outputs) -> Outputs:
         """Delta = margin - y f: by how much a pattern misses its margin."""
@@ -46,12 +53,18 @@ class Problem:
         start = None if self.start is None else self.start[runs]
         return replace(self, alpha=self.alpha[runs], f_tilde_0=self.f_tilde_0[runs], start=start)
 
+    def on(self, rows: Tensor) -> "Problem":
+        """The same problem where all other patterns are not felt."""
+        margin = self.margin[rows] if isinstance(self.margin, Tensor) else self.margin
+        some = self.x[rows], self.y[rows], self.f_tilde_0[:, rows]
+        return replace(self, x=some[0], y=some[1], f_tilde_0=some[2], margin=margin, among=self.P)
+
     def at(self, w: Flat) -> "Point":
         """Predictor and velocity at the weights w: one gradient."""
         tangent = self.network.tangent(unflatten(w, self.like), self.x)
         f = self.alpha[:, None] * (tangent.f - self.f_tilde_0)
         slope = self.loss.slope(self.delta(f))
-        v = tangent.vjp(self.y * slope / (self.alpha[:, None] * len(self.y)))
+        v = tangent.vjp(self.y * slope / (self.alpha[:, None] * self.P))
         return Point(w, f, v if self.start is None else v - self.decay * (w - self.start), tangent)
 
     @cached_property

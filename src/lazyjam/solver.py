@@ -110,7 +110,7 @@ def together(point: Point) -> bool:
 
 def solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
     """For a step of size dt, (R,): one for every run, or one for all of them."""
-    P, runs, tangent, delta = len(problem.y), range(len(dt)), point.tangent, problem.delta(point.f)
+    P, runs, tangent, delta = problem.P, range(len(dt)), point.tangent, problem.delta(point.f)
     curvature, pull = problem.loss.curvature(delta), problem.y * problem.loss.slope(delta) / problem.alpha[:, None]
     dt, most = dt / P, MAX_DENSE if isinstance(tangent, LayeredTangent) else MAX_DENSE_BY_AUTOGRAD
     every = torch.arange(len(dt), device=dt.device)[:, None]
@@ -120,12 +120,13 @@ def solvers(problem: Problem, point: Point, dt: PerRun) -> list[Solver]:
         return [Solver(tangent, *of, None, True) for of in zip(runs, dt.tolist(), curvature, pull, strict=True)]
     order, without = _left_out(dt[:, None] * curvature * tangent.diagonal())
     firsts = without.sum(1).tolist()  # where the stiff patterns of a run begin
-    stiff = (sum((P - first) ** 3 for first in firsts) / len(firsts)) ** (1 / 3)  # what a factorisation takes
+    K = order.shape[1]
+    stiff = (sum((K - first) ** 3 for first in firsts) / len(firsts)) ** (1 / 3)  # what a factorisation takes
     few = point.w.shape[1] < PER_STIFF_PATTERN * stiff
     if together(point):
         # a pattern that others have and this run has not is one without curvature
         curvature = curvature.masked_fill(torch.zeros_like(without).scatter(1, order, without), 0.0)
-        rows = order[:, min(*firsts, P - 1) :]  # one at least, because a batch of empty matrices is asking for trouble
+        rows = order[:, min(*firsts, K - 1) :]  # one at least, because a batch of empty matrices is asking for trouble
         return [Solver(tangent, every, dt[:, None], curvature, pull, rows, few)]
     rows = [row[first:] for row, first in zip(order, firsts, strict=True)]
     return [Solver(tangent, *of, few) for of in zip(runs, dt.tolist(), curvature, pull, rows, strict=True)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .chebyshev import MAX_STAGES, first_stage, next_stage, table_of
+from .felt import REACH, felt
 from .problem import Point, Problem
 from .solver import solve, solvers
 from .types import Flat, Outputs, PerRun
@@ -86,16 +87,13 @@ def _euler_dt(dt: PerRun, error: PerRun) -> PerRun:
 
 # Runge-Kutta-Chebyshev -----------------------------------------------------------------------------------------------
 
-REACH = 0.3  # how far a margin may move within a step
-
-
 def _stiffness(problem: Problem, point: Point, memory: Tensor) -> tuple[Tensor, Tensor, int]:
     """Largest eigenvalue of the Hessian of the loss over alpha^2, per run, by power iteration from the last vector.
 
     The Gauss-Newton part counts with the largest l'' within REACH of each pattern's Delta, because patterns enter the
     curved part of the loss within a step. What the network bends adds to it, and comes from a difference of velocities.
     """
-    P, delta, vector = len(problem.y), problem.delta(point.f), memory
+    P, delta, vector = problem.P, problem.delta(point.f), memory
     ahead = problem.loss.curvature(torch.full_like(delta, problem.loss.peak).clamp(delta - REACH, delta + REACH))
     more = (ahead - problem.loss.curvature(delta)) / P
     rounds = 1 if memory.numel() else 12
@@ -125,18 +123,19 @@ def _stages(problem: Problem, last: Tensor, w: Flat, v: Flat, dt: Tensor, table:
 
 def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
     """Stabilised explicit step: s gradients reach dt = 0.65 s^2 / lambda_max. Each run has its own s."""
-    stiffness, vector, products = _stiffness(problem, point, memory)
+    near = felt(problem, point)
+    stiffness, vector, products = _stiffness(near.problem, near.point, memory)
     counts = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).nan_to_num(2).clamp(2, MAX_STAGES).long()
     dt_used = dt.minimum(0.649 * (counts**2 - 1) / stiffness)  # only less than dt where the stages are capped
     last = counts.cpu()
-    stages = problem.stages if point.layered_on_gpu else partial(_stages, problem, last)
-    end = stages(point.w, point.v, dt_used[:, None], table_of(last.tolist()).to(dt))
+    stages = problem.stages if point.layered_on_gpu else partial(_stages, near.problem, last)
+    end = stages(point.w, near.point.v, dt_used[:, None], table_of(last.tolist()).to(dt))
     new = problem.at(end)
     f_dot = problem.alpha[:, None] * point.tangent.jvp(point.v), problem.alpha[:, None] * new.tangent.jvp(new.v)
     estimate = 0.8 * (point.f - new.f) + 0.4 * dt_used[:, None] * (f_dot[0] + f_dot[1])
     # a step that had to be cut is refused, and tried again with what the stages allow
     error = torch.where(dt_used < dt, (dt / dt_used) ** 2 * 1.6, _error(problem, estimate, point.f, new.f, tol))
-    return Step(new, error, vector, _cost(dt, counts + 2 + products))
+    return Step(new, near.error(problem, new.f, error), vector, _cost(dt, counts + 2 + products))
 
 
 # linearly implicit ---------------------------------------------------------------------------------------------------
@@ -148,16 +147,17 @@ def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, to
     what A leaves out costs stability only. The error is the defect of the trapezoidal rule, filtered by (1 + dt A)^-1
     against stiff noise and measured on the predictor.
     """
-    tangent, h = point.tangent, dt[:, None]
-    one, two = zip(*((solver.at(1.0), solver.at(0.5)) for solver in solvers(problem, point, dt)), strict=True)
-    whole = h * solve(tangent, one, point.v)
-    first = h / 2 * solve(tangent, two, point.v)
-    second = h / 2 * solve(tangent, two, problem.at(point.w + first).v)
+    near, h = felt(problem, point), dt[:, None]
+    tangent, v = near.point.tangent, near.point.v
+    one, two = zip(*((solver.at(1.0), solver.at(0.5)) for solver in solvers(near.problem, near.point, dt)), strict=True)
+    whole = h * solve(tangent, one, v)
+    first = h / 2 * solve(tangent, two, v)
+    second = h / 2 * solve(tangent, two, near.problem.at(point.w + first).v)
     move = 2 * (first + second) - whole
     new = problem.at(point.w + move)
     defect = solve(tangent, one, move - h / 2 * (point.v + new.v))
-    error = _error(problem, problem.alpha[:, None] * tangent.jvp(defect), point.f, new.f, tol)
-    return Step(new, error, memory, _cost(dt, 12, 2))
+    error = _error(problem, problem.alpha[:, None] * point.tangent.jvp(defect), point.f, new.f, tol)
+    return Step(new, near.error(problem, new.f, error), memory, _cost(dt, 12, 2))
 
 
 METHODS: dict[str, Method] = {
