@@ -36,8 +36,12 @@ MUTATIONS = {
         "test_observables.py::test_the_predictor_is_what_training_gained",
     ),
     "1/alpha for 1/alpha^2": (
-        "problem.py", "slope / (self.alpha[:, None] * len(self.y))", "slope / len(self.y)",
+        "problem.py", "slope / (self.alpha[:, None] * self.P)", "slope / self.P",
         "test_flow.py::test_ntk_and_mean_field_normalisation_are_one_flow[euler]",
+    ),
+    "the mean over the patterns that are felt": (
+        "problem.py", "return self.among or len(self.y)", "return len(self.y)",
+        "test_felt.py::test_the_velocity_is_that_of_all_patterns[1-soft_hinge-1e-09]",
     ),
     "the sign of Hp": (
         "hessian.py", "tangent.hessian(run, -alpha * y", "tangent.hessian(run, alpha * y",
