@@ -7,15 +7,13 @@ One net from its start to its end on `stripe`, d = 10, L = 2, one thread. By how
 changes, rms, is compared with what a tenth of the tolerance changes, where that does not take too long.
 """
 
-import argparse
 from unittest import mock
 
-import torch
 from precision import changed, seconds
-from tables import write
+from tables import one_table
 
 from lazyjam import Setup, felt
-from lazyjam.training import default_method, keep_memory
+from lazyjam.training import default_method
 
 RUNS = [(1000, 20, 0.05), (1000, 64, 0.05), (1000, 64, 1.0), (1000, 64, 100.0), (5000, 32, 0.05), (5000, 32, 1.0)]
 T_MAX = {(1000, 20, 0.05): 100.0, (5000, 32, 0.05): 20.0}
@@ -40,8 +38,4 @@ def whole_runs() -> list[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write the table of the book")
-    torch.set_num_threads(1)
-    keep_memory()
-    write("felt", whole_runs(), parser.parse_args().write)
+    one_table("felt", __doc__, whole_runs)

@@ -7,15 +7,13 @@ One net from its start to its end on 1000 patterns of `stripe`, d = 10, L = 2, o
 2000 test points changes, rms, is compared with what a tenth of the tolerance changes.
 """
 
-import argparse
 import time
 
-import torch
-from tables import write
+from tables import one_table
 
 from lazyjam import Setup
 from lazyjam.setups import Trained
-from lazyjam.training import default_method, keep_memory, train
+from lazyjam.training import default_method, train
 
 RUNS = [(16, 30.0), (64, 0.03), (64, 1.0), (64, 100.0), (256, 1.0), (256, 200.0)]
 T_MAX = {0.03: 2.0}
@@ -49,8 +47,4 @@ def whole_runs() -> list[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write the table of the book")
-    torch.set_num_threads(1)
-    keep_memory()
-    write("precision", whole_runs(), parser.parse_args().write)
+    one_table("precision", __doc__, whole_runs)

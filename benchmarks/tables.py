@@ -1,9 +1,14 @@
 """What the benchmarks share: a clock, and tables that are printed and, if asked, written for the book."""
 
+import argparse
 import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
+
+from lazyjam.training import keep_memory
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
@@ -31,3 +36,13 @@ def write(name: str, rows: list[dict[str, str]], keep: bool) -> None:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def one_table(name: str, about: str, rows: Callable[[], list[dict[str, str]]]) -> None:
+    """A program that measures one table on one thread: about, for --help; --write keeps the table."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write the table of the book")
+    keep = parser.parse_args().write
+    torch.set_num_threads(1)
+    keep_memory()
+    write(name, rows(), keep)

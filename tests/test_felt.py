@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from problems import make, normal, nothing, tensor
@@ -5,6 +7,7 @@ from problems import make, normal, nothing, tensor
 from lazyjam import felt as module
 from lazyjam.felt import REACH, REFUSED, felt
 from lazyjam.flow import FAILED, FITTED, gradient_flow
+from lazyjam.losses import LOSSES
 from lazyjam.networks import convolutional, fully_connected
 from lazyjam.setups import Setup
 from lazyjam.steppers import METHODS
@@ -112,6 +115,15 @@ def test_patterns_that_a_squared_loss_has_fitted_for_now_are_felt():
     problem, point = halfway("squared")
     moved = point._replace(f=problem.y * (1 + REACH) + 0 * point.f)
     assert felt(problem, moved).far is None
+
+
+def test_at_the_edge_of_an_exponential_tail_a_pattern_is_felt_before_it_pulls():
+    problem, point = halfway()
+    problem, f = replace(problem, loss=LOSSES["cross_entropy"]), torch.full((1, P), 50.0, dtype=torch.float64)
+    # e^-23.1 is just below FELT; e^-23.4 is still below it when its margin has fallen by REACH
+    f[0, :3] = tensor(10.0, 10.0 + 23.1, 10.0 + 23.4)
+    far = felt(problem, point._replace(f=problem.y * f)).far
+    assert far.tolist() == list(range(2, P))
 
 
 def test_a_convolutional_net_feels_as_much():
