@@ -426,7 +426,9 @@ def test_a_file_that_has_changed_is_other_data(tmp_path, cache):
     assert quiet(setup, cache=cache).rms_output.item() == results[2], "what is kept needs no file"
 
 
-@pytest.mark.parametrize("alpha_tilde, h, method", [(0.05, 40, "rkc"), (0.05, 8, "implicit"), (1.0, 40, "implicit")])
+@pytest.mark.parametrize(
+    "alpha_tilde, h, method", [(0.05, 40, "switching"), (0.05, 8, "implicit"), (1.0, 40, "implicit")]
+)
 def test_which_method_is_the_default(alpha_tilde, h, method):
     assert training.default_method(Setup(alpha_tilde=alpha_tilde, h=h)) == method
     assert training.default_method(Setup(alpha_tilde=alpha_tilde, h=h, loss="hinge")) == "euler"

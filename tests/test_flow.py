@@ -1,21 +1,23 @@
 """Gradient flow: closed forms, symmetries of the equation, three integrators of one flow, and how a run ends."""
 
 import math
+from itertools import islice
 from types import SimpleNamespace
 
 import jaxtyping
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lazyjam import data, solver
+from lazyjam import data, solver, steppers
 from lazyjam.flow import CAPPED, FAILED, FITTED, OUT_OF_TIME, OVERSHOOT, RUNNING, gradient_flow, unsatisfied
 from lazyjam.kernels import ntk
 from lazyjam.losses import LOSSES
 from lazyjam.networks import from_function, fully_connected
 from lazyjam.tangents import stack, unflatten
 
-METHODS = ("euler", "rkc", "implicit")
+METHODS = ("euler", "rkc", "implicit", "switching")
 
 
 def tensor(*values: float) -> torch.Tensor:
@@ -191,12 +193,20 @@ def test_euler_takes_as_many_steps_as_the_authors(alpha_tilde, expected, uncheck
 # a batch -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method, h", [("implicit", 10), ("implicit", 22), ("rkc", 10), ("euler", 10)])
-def test_a_run_does_not_feel_its_batch(method, h):
+@pytest.mark.parametrize(
+    "method, h", [("implicit", 10), ("implicit", 22), ("rkc", 10), ("euler", 10), ("switching", 10), ("switching", 22)]
+)
+def test_a_run_does_not_feel_its_batch(method, h, monkeypatch):
+    """Not even where one run switches to implicit steps before another does."""
+    if method == "switching":
+        monkeypatch.setattr(steppers, "MAX_STAGES", 40)
     network, split = fully_connected(5, h, 2), stripe(30).train
     w0, alpha = draw(network, 0, 1, 2, 3), tensor(0.5, 3.0, 30.0, 1e4) / math.sqrt(h)
     how = dict(method=method, t_max=1.0 if method == "euler" else math.inf)  # at the edge of stability Euler is chaotic
-    together = follow(network, w0, split, "soft_hinge", alpha, **how)[-1]
+    snapshots = follow(network, w0, split, "soft_hinge", alpha, **how)
+    together = snapshots[-1]
+    switched = {int((now.factorisations[now.state == RUNNING] > 0).sum()) for now in snapshots}
+    assert method != "switching" or switched >= {0, 1}
     assert method == "euler" or together.state.eq(FITTED).all() and len(together.t.unique()) == 4
     assert len(together.gradients.unique()) == 4
     for run in range(4):
@@ -224,6 +234,35 @@ def test_runs_that_have_ended_leave_the_batch(method):
     assert first.t[0] == 0.01 and (first.state[1:] == RUNNING).all()
     assert all(torch.equal(a[0], b[0]) for a, b in zip(first, last, strict=True)), "and stay as they were"
     assert (last.gradients.diff() > 0).all()
+
+
+WAITS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.is_nonzero.default,
+         torch.ops.aten.masked_select.default}  # fmt: skip
+"""What a GPU is waited for."""
+
+
+def test_a_step_asks_the_host_one_thing(monkeypatch):
+    """So a GPU is waited for once a step, and not at every decision about its runs."""
+    asked = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+            masks = [of for of in (args[1] if op is torch.ops.aten.index.Tensor else ()) if of is not None]
+            if op in WAITS or any(of.dtype == torch.bool for of in masks):
+                asked.append(str(op))
+            return op(*args, **kwargs or {})
+
+    listed = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda of: asked.append("tolist") or listed(of))
+    network = fully_connected(5, 10, 2)
+    flow = gradient_flow(network, draw(network, 0, 1), stripe(30).train, "soft_hinge", tensor(1.0, 9.0), method="euler",
+                         first_dt=tensor(1e9, 1e-3))
+    next(flow)
+    asked.clear()
+    with Watch():
+        steps = [now.accepted for now in islice(flow, 20)]
+    assert asked == ["tolist"] * 20
+    assert steps[0].tolist() == [False, True] and steps[-1].tolist() == [True, True]
 
 
 @pytest.mark.parametrize("method", METHODS)

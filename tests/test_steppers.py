@@ -232,6 +232,22 @@ def test_wide_implicit_leaves_slow_patterns_explicit(monkeypatch):
     torch.testing.assert_close(amplification("implicit", z, 1.0), expected, rtol=0, atol=1e-10)
 
 
+def test_switching_is_explicit_until_the_stages_run_out_and_implicit_from_then_on(monkeypatch):
+    monkeypatch.setattr(steppers, "MAX_STAGES", 60)
+    problem = linear(tensor(0.01, 1.0, 40.0))
+    point, memory, seen = problem.at(flatten(problem.like)), nothing(problem), []
+    for dt in (0.1, 0.1, 60.0, 0.1, 60.0):
+        step = METHODS["switching"].step(problem, point, tensor(dt), memory, 1.0)
+        way = "implicit" if step.cost.factorisations.item() else "rkc"
+        alone = METHODS[way].step(problem, point, tensor(dt), memory[:, :-1], 1.0)
+        assert torch.equal(step.point.w, alone.point.w) and torch.equal(step.error, alone.error), "as it says"
+        assert step.cost == alone.cost
+        point, memory = step.point, step.memory
+        seen.append(way)
+    assert seen == ["rkc", "rkc", "rkc", "implicit", "implicit"], "the third costs sixty gradients"
+    assert memory.shape == (1, 4) and memory[0, -1] == 1
+
+
 # order of convergence ------------------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,7 @@ def flow(start: Start, **how: Any) -> End:
         passed = (now.t[:, None] >= budgets) & (counts < 0)
         counts = torch.where(passed, now.N_delta[:, None], counts)
         begun = w_tenth[:, 0].isnan() & (now.N_delta < 0.9 * len(start.data[1]))
-        w_tenth[begun] = now.w[begun]
+        w_tenth = torch.where(begun[:, None], now.w, w_tenth)
     counts = torch.where(counts < 0, now.N_delta[:, None], counts)
     return End(now.t, now.w, now.f, now.state, now.N_delta, counts, now.gradients, now.factorisations, w_tenth)
 

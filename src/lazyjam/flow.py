@@ -67,10 +67,11 @@ def gradient_flow(
     """Integrate w' = -grad L / alpha^2 with f = alpha (f_tilde - f_tilde_0) and L = (1/P) sum_mu l(y f) (Eqs. 4, 8).
 
     w0: initial weights with an axis of runs R. data: inputs (P, d) and labels +-1 (P,). alpha: (R,), the scale of the
-    output in the NTK normalisation (alpha_tilde = sqrt(h) alpha). method: "euler" (the authors' rule), "rkc" or
-    "implicit"; tol is its tolerance: the error of the predictor per step for the last two, for Euler the factor on the
-    authors' bounds. landmarks: (R, K) ascending times at which every run lands exactly. A run ends when its loss does
-    (LOSSES), at t_max, or at the guard max_gradients, which is reported as CAPPED and decides nothing.
+    output in the NTK normalisation (alpha_tilde = sqrt(h) alpha). method: "euler" (the authors' rule), "rkc",
+    "implicit", or "switching" from the one to the other; tol is its tolerance: the error of the predictor per step, for
+    Euler the factor on the authors' bounds. landmarks: (R, K) ascending times at which every run lands exactly. A run
+    ends when its loss does (LOSSES), at t_max, or at the guard max_gradients, which is reported as CAPPED and decides
+    nothing.
 
     first_dt: (R,), the step to try first; without it, one that moves the predictor by a tenth of tol. decay: strength
     of a weight decay towards w0, decay |w - w_0|^2 / 2 is added to L / alpha^2 (footnote 8 of the review).
@@ -122,13 +123,18 @@ def gradient_flow(
         state = torch.where(accepted & (t >= t_max[live]), OUT_OF_TIME, state)
         state = torch.where(accepted & ended, FITTED, state)
 
-        point = _choose(problem, accepted, step.point, point)
+        going = state == RUNNING
+        # what the host has to know, asked for once: a GPU is waited for
+        all_count, one_counts, all_go_on = torch.stack((accepted.all(), accepted.any(), going.all())).tolist()
+        if all_count:
+            point = step.point
+        elif one_counts:
+            point = problem.at(torch.where(accepted[:, None], step.point.w, point.w))
         N_delta = unsatisfied(problem, problem.delta(point.f))
         now = _write(now, live, t, point, proposed, N_delta, state, accepted, gradients,
                      now.factorisations[live] + step.cost.factorisations.long())
         memory = step.memory
-        going = state == RUNNING
-        if not bool(going.all()):
+        if not all_go_on:
             live, problem, refusals, seen_past = live[going], problem.of(going), refusals[going], seen_past[going]
             memory = memory[going]
             if len(live):
@@ -199,14 +205,6 @@ def _aimed(proposed: PerRun, dt: PerRun, aim: PerRun, went_past: Tensor, aims: T
     proposed = torch.where(went_past, aim.clamp(0.02 * dt, 0.98 * dt), proposed)
     left = torch.where(aim > dt, aim - dt, math.inf)
     return torch.where(aims, proposed.minimum(left), proposed)
-
-
-def _choose(problem: Problem, accepted: Tensor, new: Point, old: Point) -> Point:
-    if bool(accepted.all()):
-        return new
-    if not bool(accepted.any()):
-        return old
-    return problem.at(torch.where(accepted[:, None], new.w, old.w))
 
 
 def _write(now: Snapshot, live: Tensor, t: Tensor, point: Point, *rest: Tensor) -> Snapshot:

@@ -1,11 +1,11 @@
-"""One step of gradient flow, by three methods.
+"""One step of gradient flow: by three methods, and by what changes from one to another on the way.
 
 A method makes a step of size dt per run and estimates its error. A weight decay is slow beside what is stiff, and left
 to the explicit part of every method.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -160,8 +160,49 @@ def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, to
     return Step(new, near.error(problem, new.f, error), memory, _cost(dt, 12, 2))
 
 
+# both ----------------------------------------------------------------------------------------------------------------
+
+
+def switching_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
+    """Explicit steps until one costs MAX_STAGES gradients, implicit ones from then on: each run by itself.
+
+    While features are learnt it is the curvature of the network that limits a step, and explicit ones go further. What
+    is left at the end, near jamming above all, is slow and stiff. memory: (R, N + 1), what explicit steps remember and
+    whether they are over.
+    """
+    vector = memory[:, :-1]
+    over = memory[:, -1] > 0 if memory.numel() else torch.zeros_like(dt, dtype=torch.bool)
+    known = over.tolist()
+    if len({*known}) == 1:
+        made = (implicit_step if known[0] else rkc_step)(problem, point, dt, vector, tol)
+    else:
+        made = _by_parts(problem, point, dt, vector, tol, ((~over, rkc_step), (over, implicit_step)))
+    over = over | (made.cost.gradients >= MAX_STAGES)
+    return made._replace(memory=torch.cat([made.memory, over[:, None].to(dt.dtype)], dim=1))
+
+
+def _by_parts(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float, parts: Sequence) -> Step:
+    """A step of every part of a batch, (which of its runs, how): as if each was alone, and then joined.
+
+    The gradients at the start and at the end that this takes are not counted: what a run costs is its own.
+    """
+    steps = []
+    for runs, step in parts:
+        some = problem.of(runs)
+        steps.append(step(some, some.at(point.w[runs]), dt[runs], memory[runs], tol))
+    order = torch.cat([runs.nonzero()[:, 0] for runs, _ in parts]).argsort()
+
+    def joined(of: Iterable[Tensor]) -> Tensor:
+        return torch.cat(list(of))[order]
+
+    points, errors, memories, costs = zip(*steps, strict=True)
+    cost = Cost(*(joined(of) for of in zip(*costs, strict=True)))
+    return Step(problem.at(joined(point.w for point in points)), joined(errors), joined(memories), cost)
+
+
 METHODS: dict[str, Method] = {
     "euler": Method(euler_step, _euler_dt, tol=1.0),
     "rkc": Method(rkc_step, _second_order_dt, tol=1e-2),
     "implicit": Method(implicit_step, _second_order_dt, tol=1e-2),
+    "switching": Method(switching_step, _second_order_dt, tol=1e-2),
 }

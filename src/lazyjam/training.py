@@ -36,18 +36,18 @@ GPU_SHARE = 0.85 / (GPU_PROCESSES + 1)
 
 
 def default_method(setup: Setup) -> str:
-    """The method that measures fastest: see benchmarks/flow.py.
+    """The method that measures fastest: see benchmarks/flow.py and benchmarks/switching.py.
 
-    Linearly implicit steps, unless a wide net learns features far from the lazy regime: there the curvature of the
-    network itself limits them, and the stabilised explicit method, which does not mind, wins. A convolutional
-    net keeps its whole Jacobian, and implicit steps have the most of it.
+    Linearly implicit steps, unless a net of some width learns features far from the lazy regime: there the curvature of
+    the network itself limits them. Stabilised explicit steps, which do not mind, come first, and implicit ones only
+    when what is left is stiff. A convolutional net keeps its whole Jacobian, and implicit steps have the most of it.
     """
     if setup.dynamics != "flow":
         return setup.dynamics  # it has no other
     if setup.loss == "hinge":
         return "euler"  # it slides along its kink, where no other method has a derivative to use
     far = setup.architecture == "fc" and setup.alpha_tilde < 0.1
-    return "rkc" if far and setup.N > 600 else "implicit"
+    return "switching" if far and setup.N > 300 else "implicit"
 
 
 def train(
