@@ -24,12 +24,13 @@ test: $(READY)
 stress: $(READY)
 	$(BIN)/pytest -m stress tests
 
-# The first six write the tables of the book's page on costs.
+# The first seven write the tables of the book's page on costs.
 bench: $(READY)
 	$(BIN)/python benchmarks/cost.py --write
 	$(BIN)/python benchmarks/solver.py --write
 	$(BIN)/python benchmarks/precision.py --write
 	$(BIN)/python benchmarks/felt.py --write
+	$(BIN)/python benchmarks/switching.py --write
 	$(BIN)/python benchmarks/ntk.py --write
 	$(BIN)/python benchmarks/flow.py --write
 	$(BIN)/python benchmarks/jamming.py --write

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lazyjam import data, solver, steppers
+from lazyjam import data, solver
 from lazyjam.flow import CAPPED, FAILED, FITTED, OUT_OF_TIME, OVERSHOOT, RUNNING, gradient_flow, unsatisfied
 from lazyjam.kernels import ntk
 from lazyjam.losses import LOSSES
@@ -193,20 +193,12 @@ def test_euler_takes_as_many_steps_as_the_authors(alpha_tilde, expected, uncheck
 # a batch -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "method, h", [("implicit", 10), ("implicit", 22), ("rkc", 10), ("euler", 10), ("switching", 10), ("switching", 22)]
-)
-def test_a_run_does_not_feel_its_batch(method, h, monkeypatch):
-    """Not even where one run switches to implicit steps before another does."""
-    if method == "switching":
-        monkeypatch.setattr(steppers, "MAX_STAGES", 40)
+@pytest.mark.parametrize("method, h", [("implicit", 10), ("implicit", 22), ("rkc", 10), ("euler", 10)])
+def test_a_run_does_not_feel_its_batch(method, h):
     network, split = fully_connected(5, h, 2), stripe(30).train
     w0, alpha = draw(network, 0, 1, 2, 3), tensor(0.5, 3.0, 30.0, 1e4) / math.sqrt(h)
     how = dict(method=method, t_max=1.0 if method == "euler" else math.inf)  # at the edge of stability Euler is chaotic
-    snapshots = follow(network, w0, split, "soft_hinge", alpha, **how)
-    together = snapshots[-1]
-    switched = {int((now.factorisations[now.state == RUNNING] > 0).sum()) for now in snapshots}
-    assert method != "switching" or switched >= {0, 1}
+    together = follow(network, w0, split, "soft_hinge", alpha, **how)[-1]
     assert method == "euler" or together.state.eq(FITTED).all() and len(together.t.unique()) == 4
     assert len(together.gradients.unique()) == 4
     for run in range(4):

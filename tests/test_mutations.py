@@ -55,6 +55,10 @@ MUTATIONS = {
         "training.py", "setup.d, setup.seed_data,", "setup.d, setup.seed + setup.seed_data,",
         "test_experiment.py::test_seed_data_is_not_tied_to_seed",
     ),
+    "the runs of a batch mixed up where some switch": (
+        "steppers.py", "torch.cat(list(of))[order]", "torch.cat(list(of))",
+        "test_steppers.py::test_where_some_runs_have_switched_every_run_steps_as_it_does_alone[6]",
+    ),
     "one step size for a batch": (
         "flow.py", "step_dt = now.dt[live].minimum(", "step_dt = now.dt[live].min().minimum(",
         "test_flow.py::test_a_run_does_not_feel_its_batch[implicit-10]",

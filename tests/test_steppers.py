@@ -248,6 +248,23 @@ def test_switching_is_explicit_until_the_stages_run_out_and_implicit_from_then_o
     assert memory.shape == (1, 4) and memory[0, -1] == 1
 
 
+@pytest.mark.parametrize("h", [6, 24])
+def test_where_some_runs_have_switched_every_run_steps_as_it_does_alone(h):
+    y = normal(9, seed=2).sign()
+    problem = make(fully_connected(4, h, 2), "soft_hinge", tensor(9.0, 0.5, 2.0, 30.0), normal(9, 4), y)
+    w, dt, over = flatten(problem.like), tensor(0.3, 0.1, 0.2, 0.4), tensor(1.0, 0.0, 0.0, 1.0)
+    memory = torch.cat([normal(*w.shape, seed=3), over[:, None]], dim=1)
+    together = METHODS["switching"].step(problem, problem.at(w), dt, memory, 1e-2)
+    assert together.cost.factorisations.tolist() == [2, 0, 0, 2]
+    for run in range(4):
+        one = problem.of(torch.tensor([run]))
+        alone = METHODS["switching"].step(one, one.at(w[[run]]), dt[[run]], memory[[run]], 1e-2)
+        for mine, its in ((together.point.w, alone.point.w), (together.point.v, alone.point.v),
+                          (together.error, alone.error), (together.memory, alone.memory)):  # fmt: skip
+            torch.testing.assert_close(mine[run], its[0], rtol=1e-8, atol=1e-12)
+        assert together.cost.gradients[run] == alone.cost.gradients[0]
+
+
 # order of convergence ------------------------------------------------------------------------------------------------
 
 
