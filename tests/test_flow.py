@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lazyjam import data, solver
+from lazyjam import data, solver, steppers
 from lazyjam.flow import CAPPED, FAILED, FITTED, OUT_OF_TIME, OVERSHOOT, RUNNING, gradient_flow, unsatisfied
 from lazyjam.kernels import ntk
 from lazyjam.losses import LOSSES
@@ -193,16 +193,30 @@ def test_euler_takes_as_many_steps_as_the_authors(alpha_tilde, expected, uncheck
 # a batch -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method, h", [("implicit", 10), ("implicit", 22), ("rkc", 10), ("euler", 10)])
+@pytest.fixture(autouse=True)
+def soon_implicit(request, monkeypatch):
+    """What switches does so in these short flows as well: after a first step of three stages or more."""
+    if "switching" in request.node.name:
+        monkeypatch.setattr(steppers, "MAX_STAGES", 41)
+
+
+@pytest.mark.parametrize(
+    "method, h", [("implicit", 10), ("implicit", 22), ("rkc", 10), ("euler", 10), ("switching", 10)]
+)
 def test_a_run_does_not_feel_its_batch(method, h):
     network, split = fully_connected(5, h, 2), stripe(30).train
     w0, alpha = draw(network, 0, 1, 2, 3), tensor(0.5, 3.0, 30.0, 1e4) / math.sqrt(h)
     how = dict(method=method, t_max=1.0 if method == "euler" else math.inf)  # at the edge of stability Euler is chaotic
-    together = follow(network, w0, split, "soft_hinge", alpha, **how)[-1]
+    if method == "switching":
+        how["first_dt"] = tensor(1e-3, 1e3, 1e-3, 1e6)
+    snapshots = follow(network, w0, split, "soft_hinge", alpha, **how)
+    together = snapshots[-1]
+    assert method != "switching" or (snapshots[1].factorisations > 0).tolist() == [False, True, False, True]
     assert method == "euler" or together.state.eq(FITTED).all() and len(together.t.unique()) == 4
     assert len(together.gradients.unique()) == 4
     for run in range(4):
-        alone = follow(network, part(w0, run), split, "soft_hinge", alpha[run : run + 1], **how)[-1]
+        own = {name: value[run : run + 1] if name == "first_dt" else value for name, value in how.items()}
+        alone = follow(network, part(w0, run), split, "soft_hinge", alpha[run : run + 1], **own)[-1]
         torch.testing.assert_close(together.f[run], alone.f[0], rtol=1e-8, atol=1e-8)
         torch.testing.assert_close(together.t[run], alone.t[0], rtol=1e-8, atol=0)
         assert together.gradients[run] == alone.gradients[0]
@@ -232,20 +246,24 @@ WAITS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.defa
          torch.ops.aten.masked_select.default}  # fmt: skip
 """What a GPU is waited for."""
 
+INDEXED = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default}
+"""The same, where the index is a mask."""
+
 
 def test_a_step_asks_the_host_one_thing(monkeypatch):
-    """So a GPU is waited for once a step, and not at every decision about its runs."""
+    """So a GPU is waited for once, and not at every decision about its runs. (A method may ask for more.)"""
     asked = []
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, op, types, args=(), kwargs=None):
-            masks = [of for of in (args[1] if op is torch.ops.aten.index.Tensor else ()) if of is not None]
+            masks = [of for of in (args[1] if op in INDEXED else ()) if of is not None]
             if op in WAITS or any(of.dtype == torch.bool for of in masks):
                 asked.append(str(op))
             return op(*args, **kwargs or {})
 
     listed = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda of: asked.append("tolist") or listed(of))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda of: asked.append("cpu") or of)
     network = fully_connected(5, 10, 2)
     flow = gradient_flow(network, draw(network, 0, 1), stripe(30).train, "soft_hinge", tensor(1.0, 9.0), method="euler",
                          first_dt=tensor(1e9, 1e-3))

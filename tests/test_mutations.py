@@ -56,7 +56,7 @@ MUTATIONS = {
         "test_experiment.py::test_seed_data_is_not_tied_to_seed",
     ),
     "the runs of a batch mixed up where some switch": (
-        "steppers.py", "torch.cat(list(of))[order]", "torch.cat(list(of))",
+        "steppers.py", "some.at(point.w[rows]), dt[rows]", "some.at(point.w[rows]), dt[: len(rows)]",
         "test_steppers.py::test_where_some_runs_have_switched_every_run_steps_as_it_does_alone[6]",
     ),
     "one step size for a batch": (

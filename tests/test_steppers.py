@@ -232,30 +232,33 @@ def test_wide_implicit_leaves_slow_patterns_explicit(monkeypatch):
     torch.testing.assert_close(amplification("implicit", z, 1.0), expected, rtol=0, atol=1e-10)
 
 
-def test_switching_is_explicit_until_the_stages_run_out_and_implicit_from_then_on(monkeypatch):
+def test_switching_is_explicit_until_a_step_costs_too_much_and_implicit_until_they_are_too_short(monkeypatch):
     monkeypatch.setattr(steppers, "MAX_STAGES", 60)
     problem = linear(tensor(0.01, 1.0, 40.0))
     point, memory, seen = problem.at(flatten(problem.like)), nothing(problem), []
-    for dt in (0.1, 0.1, 60.0, 0.1, 60.0):
+    below, above = (((54 + more) ** 2 - 1) / 1.54 / 1.3 / 40 for more in (-0.5, 0.5))  # 54 stages and 55, with 5 more
+    for dt in (0.1, below, above, 0.1 * above, 0.011 * above, 0.009 * above, 0.1):
         step = METHODS["switching"].step(problem, point, tensor(dt), memory, 1.0)
         way = "implicit" if step.cost.factorisations.item() else "rkc"
         alone = METHODS[way].step(problem, point, tensor(dt), memory[:, :-1], 1.0)
-        assert torch.equal(step.point.w, alone.point.w) and torch.equal(step.error, alone.error), "as it says"
-        assert step.cost == alone.cost
+        assert torch.equal(step.point.w, alone.point.w) and torch.equal(step.error, alone.error)
+        assert step.cost == alone.cost and torch.equal(step.memory[:, :-1], alone.memory)
+        seen.append((way, step.memory[0, -1].item() / above, step.cost.gradients.item()))
         point, memory = step.point, step.memory
-        seen.append(way)
-    assert seen == ["rkc", "rkc", "rkc", "implicit", "implicit"], "the third costs sixty gradients"
-    assert memory.shape == (1, 4) and memory[0, -1] == 1
+    assert [way for way, _, _ in seen] == ["rkc"] * 3 + ["implicit"] * 3 + ["rkc"]
+    assert [limit for _, limit, _ in seen] == [0, 0, 1, 1, 1, 0, 0], "the step that cost too much is remembered"
+    assert [cost for _, _, cost in seen[1:3]] == [59, 60]
 
 
 @pytest.mark.parametrize("h", [6, 24])
 def test_where_some_runs_have_switched_every_run_steps_as_it_does_alone(h):
     y = normal(9, seed=2).sign()
     problem = make(fully_connected(4, h, 2), "soft_hinge", tensor(9.0, 0.5, 2.0, 30.0), normal(9, 4), y)
-    w, dt, over = flatten(problem.like), tensor(0.3, 0.1, 0.2, 0.4), tensor(1.0, 0.0, 0.0, 1.0)
-    memory = torch.cat([normal(*w.shape, seed=3), over[:, None]], dim=1)
+    w, dt, limit = flatten(problem.like), tensor(0.3, 0.1, 0.2, 0.4), tensor(1.0, 0.0, 0.0, 100.0)
+    memory = torch.cat([normal(*w.shape, seed=3), limit[:, None]], dim=1)
     together = METHODS["switching"].step(problem, problem.at(w), dt, memory, 1e-2)
     assert together.cost.factorisations.tolist() == [2, 0, 0, 2]
+    assert together.memory[:, -1].tolist() == [1, 0, 0, 0]
     for run in range(4):
         one = problem.of(torch.tensor([run]))
         alone = METHODS["switching"].step(one, one.at(w[[run]]), dt[[run]], memory[[run]], 1e-2)

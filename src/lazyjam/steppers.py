@@ -1,11 +1,11 @@
-"""One step of gradient flow: by three methods, and by what changes from one to another on the way.
+"""One step of gradient flow: by three methods, and by two of them in turn.
 
 A method makes a step of size dt per run and estimates its error. A weight decay is slow beside what is stiff, and left
 to the explicit part of every method.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -160,44 +160,47 @@ def implicit_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, to
     return Step(new, near.error(problem, new.f, error), memory, _cost(dt, 12, 2))
 
 
-# both ----------------------------------------------------------------------------------------------------------------
+# explicit, and implicit where what is left is stiff ------------------------------------------------------------------
+
+GIVE_UP = 0.01
+"""Implicit steps are no good where they are shorter than this part of the explicit one that cost too much."""
 
 
 def switching_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float) -> Step:
-    """Explicit steps until one costs MAX_STAGES gradients, implicit ones from then on: each run by itself.
+    """Explicit steps until one costs MAX_STAGES gradients, then implicit ones until they are too short: each run alone.
 
-    While features are learnt it is the curvature of the network that limits a step, and explicit ones go further. What
-    is left at the end, near jamming above all, is slow and stiff. memory: (R, N + 1), what explicit steps remember and
-    whether they are over.
+    While features are learnt the curvature of the network limits a step, and explicit ones go further. What is left at
+    the end, near jamming above all, is slow and stiff. memory: (R, N + 1), what explicit steps remember, and the dt of
+    the one that cost too much, or 0 while steps are explicit.
     """
-    vector = memory[:, :-1]
-    over = memory[:, -1] > 0 if memory.numel() else torch.zeros_like(dt, dtype=torch.bool)
-    known = over.tolist()
+    vector, limit = memory[:, :-1], memory[:, -1] if memory.numel() else torch.zeros_like(dt)
+    implicit = limit > 0
+    known = implicit.tolist()
     if len({*known}) == 1:
         made = (implicit_step if known[0] else rkc_step)(problem, point, dt, vector, tol)
     else:
-        made = _by_parts(problem, point, dt, vector, tol, ((~over, rkc_step), (over, implicit_step)))
-    over = over | (made.cost.gradients >= MAX_STAGES)
-    return made._replace(memory=torch.cat([made.memory, over[:, None].to(dt.dtype)], dim=1))
+        made = _mixed_step(problem, point, dt, vector, tol, implicit)
+    stay, begin = implicit & (dt >= GIVE_UP * limit), ~implicit & (made.cost.gradients >= MAX_STAGES)
+    limit = torch.where(begin, dt, torch.where(stay, limit, 0.0))
+    return made._replace(memory=torch.cat([made.memory, limit[:, None]], dim=1))
 
 
-def _by_parts(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: float, parts: Sequence) -> Step:
-    """A step of every part of a batch, (which of its runs, how): as if each was alone, and then joined.
+def _mixed_step(problem: Problem, point: Point, dt: PerRun, vector: Tensor, tol: float, implicit: Tensor) -> Step:
+    """Implicit steps for some runs, explicit ones for the others.
 
-    The gradients at the start and at the end that this takes are not counted: what a run costs is its own.
+    These are made with the whole batch, whose stages a GPU has recorded, and the former stand still meanwhile. What
+    that takes, and what makes the point of a part, is not counted: what a run costs does not depend on its batch.
     """
-    steps = []
-    for runs, step in parts:
-        some = problem.of(runs)
-        steps.append(step(some, some.at(point.w[runs]), dt[runs], memory[runs], tol))
-    order = torch.cat([runs.nonzero()[:, 0] for runs, _ in parts]).argsort()
+    rows, some = implicit.nonzero()[:, 0], problem.of(implicit)
+    explicit = rkc_step(problem, point, dt.masked_fill(implicit, 0.0), vector, tol)
+    part = implicit_step(some, some.at(point.w[rows]), dt[rows], vector[rows], tol)
 
-    def joined(of: Iterable[Tensor]) -> Tensor:
-        return torch.cat(list(of))[order]
+    def joined(of_all: Tensor, of_some: Tensor) -> Tensor:
+        return of_all.index_copy(0, rows, of_some)
 
-    points, errors, memories, costs = zip(*steps, strict=True)
-    cost = Cost(*(joined(of) for of in zip(*costs, strict=True)))
-    return Step(problem.at(joined(point.w for point in points)), joined(errors), joined(memories), cost)
+    new = problem.at(joined(explicit.point.w, part.point.w))
+    cost = Cost(*(joined(*costs) for costs in zip(explicit.cost, part.cost, strict=True)))
+    return Step(new, joined(explicit.error, part.error), joined(explicit.memory, vector[rows]), cost)
 
 
 METHODS: dict[str, Method] = {
