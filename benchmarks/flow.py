@@ -1,4 +1,4 @@
-"""What the three integrators cost at equal accuracy, and what one gradient costs against torch.func.
+"""What the integrators cost at equal accuracy, and what one gradient costs against torch.func.
 
     python benchmarks/flow.py            # about ten minutes of one core
     python benchmarks/flow.py --quick    # under a minute: fewer and smaller problems, a looser reference

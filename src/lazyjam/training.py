@@ -40,7 +40,7 @@ def default_method(setup: Setup) -> str:
 
     Linearly implicit steps, unless a net of some width learns features far from the lazy regime: there the curvature of
     the network itself limits them. Stabilised explicit steps, which do not mind, come first, and implicit ones only
-    when what is left is stiff. A convolutional net keeps its whole Jacobian, and implicit steps have the most of it.
+    while what is left is stiff. A convolutional net keeps its whole Jacobian, and implicit steps have the most of it.
     """
     if setup.dynamics != "flow":
         return setup.dynamics  # it has no other
