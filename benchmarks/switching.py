@@ -1,6 +1,6 @@
 """Whole runs that learn features, by explicit steps, by implicit ones, and by those first and these then.
 
-    python benchmarks/switching.py            # seven minutes of one core
+    python benchmarks/switching.py            # five minutes of one core
     python benchmarks/switching.py --write    # and the table of the book
 
 One net from its start to its end on `stripe`, d = 10, L = 2, one thread. The narrow ones do not fit by t = 300.

@@ -1,3 +1,5 @@
+"""Patterns that are not felt: what is left out pulls on nothing, and a run does not notice."""
+
 from dataclasses import replace
 
 import pytest

@@ -6,7 +6,6 @@ step and end. Runs that have ended leave the batch.
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -82,11 +81,7 @@ def gradient_flow(
     for name, value in (("tol", tol), ("max_gradients", max_gradients)):
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be positive, got {value}.")
-    if not decay >= 0:
-        raise ValueError(f"decay must be zero or positive, got {decay}.")
-    problem = _problem(network, w0, data, loss, alpha, method)
-    if decay:
-        problem = replace(problem, decay=decay, start=flatten(w0))
+    problem = _problem(network, w0, data, loss, alpha, method, decay)
     stepper = METHODS[method]
     tol = stepper.tol if tol is None else tol
     R, device = len(alpha), alpha.device
@@ -119,17 +114,13 @@ def gradient_flow(
         refusals = torch.where(accepted, 0, refusals + 1)
         gradients = now.gradients[live] + step.cost.gradients.long()
         stuck = (refusals > MAX_REFUSALS) | (proposed < SMALLEST * t) | ~(proposed > 0)
-        state = torch.where(gradients >= max_gradients, CAPPED, torch.where(stuck, FAILED, RUNNING))
-        state = torch.where(accepted & (t >= t_max[live]), OUT_OF_TIME, state)
-        state = torch.where(accepted & ended, FITTED, state)
+        state = _state(accepted & ended, accepted & (t >= t_max[live]), gradients >= max_gradients, stuck)
 
         going = state == RUNNING
         # what the host has to know, asked for once: a GPU is waited for
-        all_count, one_counts, all_go_on = torch.stack((accepted.all(), accepted.any(), going.all())).tolist()
-        if all_count:
-            point = step.point
-        elif one_counts:
-            point = problem.at(torch.where(accepted[:, None], step.point.w, point.w))
+        every, some, all_go_on = torch.stack((accepted.all(), accepted.any(), going.all())).tolist()
+        if some:
+            point = step.point if every else problem.at(torch.where(accepted[:, None], step.point.w, point.w))
         N_delta = unsatisfied(problem, problem.delta(point.f))
         now = _write(now, live, t, point, proposed, N_delta, state, accepted, gradients,
                      now.factorisations[live] + step.cost.factorisations.long())
@@ -142,8 +133,10 @@ def gradient_flow(
         yield now
 
 
-def _problem(network: Network, w0: Params, data, loss: str, alpha: PerRun, method: str) -> Problem:
+def _problem(network: Network, w0: Params, data, loss: str, alpha: PerRun, method: str, decay: float) -> Problem:
     x, y = data
+    if not decay >= 0:
+        raise ValueError(f"decay must be zero or positive, got {decay}.")
     for name, table, what in ((loss, LOSSES, "loss"), (method, METHODS, "method")):
         if name not in table:
             raise ValueError(f"unknown {what} {name!r}{nearest(name, table)}")
@@ -156,7 +149,8 @@ def _problem(network: Network, w0: Params, data, loss: str, alpha: PerRun, metho
         raise ValueError(f"weights of {runs} runs but {len(alpha)} values of alpha: give one per run.")
     if not bool((alpha > 0).all()):
         raise ValueError(f"alpha must be positive, got {alpha.min().item()}.")
-    return Problem(network, w0, x, y, LOSSES[loss], alpha, network.apply(w0, x))
+    start = flatten(w0) if decay else None
+    return Problem(network, w0, x, y, LOSSES[loss], alpha, network.apply(w0, x), decay, start)
 
 
 def _start(problem: Problem, point: Point, dt: PerRun) -> Snapshot:
@@ -192,6 +186,12 @@ def _end(problem: Problem, f: Outputs) -> tuple[Tensor, Tensor]:
     if problem.loss.ends == "energy":
         return problem.loss.value(problem.delta(f)).mean(1) <= ENERGY_END, never
     return never, never
+
+
+def _state(fitted: Tensor, out_of_time: Tensor, capped: Tensor, failed: Tensor) -> Tensor:
+    """The state of every run: the first of these that holds."""
+    state = torch.where(capped, CAPPED, torch.where(failed, FAILED, RUNNING))
+    return torch.where(fitted, FITTED, torch.where(out_of_time, OUT_OF_TIME, state))
 
 
 def _aim(problem: Problem, before: Outputs, after: Outputs) -> Tensor:
