@@ -20,10 +20,10 @@ from tables import cpu_seconds, write
 from torch import Tensor
 
 from lazyjam import Setup, sweep
+from lazyjam.activations import second_moment
 from lazyjam.data import load
 from lazyjam.flow import CAPPED, FAILED, FITTED, gradient_flow
 from lazyjam.losses import LOSSES
-from lazyjam.networks import second_moment
 from lazyjam.observables import N_delta
 from lazyjam.problem import Problem
 from lazyjam.steppers import METHODS

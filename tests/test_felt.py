@@ -69,7 +69,7 @@ def test_at_the_start_all_patterns_are_felt():
 def test_a_margin_of_every_pattern_and_a_decay_come_along():
     problem, point = halfway()
     margin = torch.linspace(0.5, 1.0, P).double()
-    problem = type(problem)(**{**vars(problem), "margin": margin, "decay": 0.1, "start": 2 * point.w})
+    problem = replace(problem, margin=margin, decay=0.1, start=2 * point.w)
     point = problem.at(point.w)
     near = felt(problem, point)
     assert near.far is not None and len(near.problem.margin) == len(near.problem.y)

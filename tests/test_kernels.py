@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from lazyjam.activations import ACTIVATIONS
 from lazyjam.flow import FITTED, gradient_flow
 from lazyjam.kernels import features, hard_margin, kernel_flow, linearise, ntk, relative_change
-from lazyjam.networks import ACTIVATIONS, from_function, fully_connected
+from lazyjam.networks import from_function, fully_connected
 from lazyjam.tangents import flatten, stack, unflatten
 
 

@@ -20,11 +20,12 @@ TESTS = Path(__file__).parent
 
 MUTATIONS = {
     "the sign of l'": (
-        "problem.py", "tangent.vjp(self.y * slope / (", "tangent.vjp(-self.y * slope / (",
+        "problem.py", "tangent.vjp(slope * ", "tangent.vjp(-slope * ",
         "test_problem.py::test_velocity_is_minus_the_gradient_over_alpha_squared",
     ),
     "1/h for 1/sqrt(h) in a hidden layer": (
-        "networks.py", "[(second_moment(activation) * h) ** -0.5] * L", "[second_moment(activation) ** -0.5 / h] * L",
+        "networks.py", "[(second_moment(activation) * h) ** -0.5 / phi.gain] * L",
+        "[second_moment(activation) ** -0.5 / h / phi.gain] * L",
         "test_networks.py::test_output_is_that_of_the_equations",
     ),
     "f_tilde_0 not subtracted in the flow": (
@@ -36,7 +37,7 @@ MUTATIONS = {
         "test_observables.py::test_the_predictor_is_what_training_gained",
     ),
     "1/alpha for 1/alpha^2": (
-        "problem.py", "slope / (self.alpha[:, None] * self.P)", "slope / self.P",
+        "problem.py", "self.y / (self.alpha[:, None] * self.P)", "self.y / self.P",
         "test_flow.py::test_ntk_and_mean_field_normalisation_are_one_flow[euler]",
     ),
     "the mean over the patterns that are felt": (

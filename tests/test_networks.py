@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lazyjam import kernels, networks
+from lazyjam.activations import ACTIVATIONS, second_moment
 from lazyjam.kernels import ntk
-from lazyjam.networks import ACTIVATIONS, NETWORKS, from_function, fully_connected, second_moment
+from lazyjam.networks import NETWORKS, from_function, fully_connected
 from lazyjam.tangents import AutogradTangent, StoredTangent, stack
 
 # independent of the library, and of torch
@@ -57,14 +58,15 @@ def test_the_activations_of_a_net_have_unit_second_moment(activation):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_slope_and_bend_are_derivatives(activation):
-    u = torch.linspace(-4, 4, 200, dtype=torch.float64).requires_grad_()  # 0 is not among them
-    value, slope = ACTIVATIONS[activation].both(u)
-    assert torch.allclose(value, torch.from_numpy(PHI[activation](u.detach().numpy())), rtol=1e-12, atol=1e-15)
-    torch.testing.assert_close(slope.detach(), torch.autograd.grad(value.sum(), u)[0], rtol=1e-10, atol=1e-13)
+    u, phi = torch.linspace(-40, 40, 200, dtype=torch.float64).requires_grad_(), ACTIVATIONS[activation]
+    z, D = u.detach() / phi.gain, normal(200)  # 0 is not among them
+    assert torch.allclose(phi(z), torch.from_numpy(PHI[activation](z.numpy())), rtol=1e-12, atol=1e-15)
+    slope = torch.autograd.grad(phi.value(u).sum(), u, create_graph=True)[0]
+    pulled = phi.pull(D, u.detach(), phi.value(u).detach())
+    torch.testing.assert_close(pulled, D * slope.detach(), rtol=1e-10, atol=1e-13)
     if activation != "relu":
-        slope = ACTIVATIONS[activation].both(u)[1]
         bend = torch.autograd.grad(slope.sum(), u)[0]
-        torch.testing.assert_close(ACTIVATIONS[activation].bend(u.detach()), bend, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(phi.bend(u.detach()), bend, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("L", [1, 2, 3])
@@ -164,7 +166,7 @@ def test_biases_at_the_start(architecture):
 
 def by_hand(w: dict, x: torch.Tensor, channels: int, side: int, L: int, activation: str) -> torch.Tensor:
     """A convolutional net of one run with every sum written as one over windows (`unfold`), pattern by pattern."""
-    phi, norm = ACTIVATIONS[activation].both, second_moment(activation)
+    phi, norm = ACTIVATIONS[activation], second_moment(activation)
     outputs = []
     for pattern in x:
         a = pattern.reshape(channels, side, side)
@@ -172,7 +174,7 @@ def by_hand(w: dict, x: torch.Tensor, channels: int, side: int, L: int, activati
             padded = torch.nn.functional.pad(a, (1, 1, 1, 1))
             windows = padded.unfold(1, 5, 1 + layer % 2).unfold(2, 5, 1 + layer % 2)  # (c, rows, columns, 5, 5)
             fan_in = windows.shape[0] * 25 * (1 if layer == 1 else norm)
-            a = phi(torch.einsum("cijkl,hckl->hij", windows, w[f"W{layer}"]) / math.sqrt(fan_in))[0]
+            a = phi(torch.einsum("cijkl,hckl->hij", windows, w[f"W{layer}"]) / math.sqrt(fan_in))
         outputs.append(w[f"W{L + 1}"][0] @ a.mean((1, 2)) / math.sqrt(len(a) * norm))
     return torch.stack(outputs)
 

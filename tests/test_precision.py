@@ -5,9 +5,10 @@ import torch
 from problems import make, normal, tensor
 
 from lazyjam import N_delta, Setup, sweep
+from lazyjam.activations import ACTIVATIONS
 from lazyjam.audit import TOLERANCE
 from lazyjam.cache import Cache
-from lazyjam.networks import ACTIVATIONS, fully_connected
+from lazyjam.networks import fully_connected
 from lazyjam.observables import capped, kernel_change, probe, t_end
 from lazyjam.precision import ERROR, MAX_ALPHA, PRECISIONS, in_single_precision, precision_of
 from lazyjam.solver import solve, solvers
@@ -57,8 +58,12 @@ def test_an_implicit_step_solves_the_same_system(h, P, loss):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations_are_numbers_in_single_precision(activation):
-    u, of = torch.linspace(-60, 60, 241, dtype=torch.float64), ACTIVATIONS[activation]
-    for ours, theirs in zip((*of.both(u.float()), of.bend(u.float())), (*of.both(u), of.bend(u)), strict=True):
+    u, of = torch.linspace(-300, 300, 1201, dtype=torch.float64), ACTIVATIONS[activation]
+
+    def all_of_it(u):
+        return of.value(u), of.pull(torch.ones_like(u), u, of.value(u)), of.bend(u)
+
+    for ours, theirs in zip(all_of_it(u.float()), all_of_it(u), strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5)
 
 

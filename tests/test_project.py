@@ -15,7 +15,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYERS = [
-    {"types", "records", "spelling", "workers"},
+    {"types", "records", "spelling", "workers", "activations"},
     {"cache"},
     {"archives", "chebyshev", "preprocessing", "tangents", "layered", "losses"},
     {"sources", "networks"},

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lazyjam import Setup, sweep, train
+from lazyjam.activations import ACTIVATIONS, second_moment
 from lazyjam.machines import two_nn
-from lazyjam.networks import ACTIVATIONS, second_moment
 from lazyjam.representation import (
     FAVOURITES,
     SHOWN,
@@ -22,8 +22,8 @@ ONE = Setup(dataset="teacher", preprocessing="none", d=4, P=30, P_test=300, P_ke
 
 def hidden(w: dict, x: torch.Tensor) -> list[torch.Tensor]:
     """sigma(a) of one run by hand, (P, h) for each hidden layer."""
-    first = ACTIVATIONS["swish10"].both(x @ w["W1"][0].T / math.sqrt(ONE.d))[0]
-    second = ACTIVATIONS["swish10"].both(first @ w["W2"][0].T / math.sqrt(ONE.h * second_moment("swish10")))[0]
+    first = ACTIVATIONS["swish10"](x @ w["W1"][0].T / math.sqrt(ONE.d))
+    second = ACTIVATIONS["swish10"](first @ w["W2"][0].T / math.sqrt(ONE.h * second_moment("swish10")))
     return [first, second]
 
 

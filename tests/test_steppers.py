@@ -193,12 +193,12 @@ def test_a_run_that_has_made_its_stages_stays_where_it_is():
     """So all runs can make as many, where that is quicker: then every run ends as it does alone."""
     y = normal(9, seed=2).sign()
     problem = make(fully_connected(4, 6, 2), "soft_hinge", tensor(0.5, 2.0, 9.0), normal(9, 4), y)
-    w, dt, last = flatten(problem.like), tensor(0.1, 0.2, 0.3)[:, None], torch.tensor([3, 7, 5])
-    table, v = table_of(last.tolist()), problem.at(w).v
-    before, now = w, first_stage(table, w, v, dt)
+    w, last = flatten(problem.like), [3, 7, 5]
+    table, v = table_of(last, tensor(0.1, 0.2, 0.3)), problem.at(w).v
+    before, now = w, first_stage(table, w, v)
     for j in range(2, 8):
-        before, now = now, next_stage(table[j], w, v, dt, before, now, problem.at(now).v)
-    torch.testing.assert_close(now, steppers._stages(problem, last, w, v, dt, table), rtol=1e-13, atol=1e-14)
+        before, now = now, next_stage(table[j], w, v, before, now, problem.at(now).v)
+    torch.testing.assert_close(now, steppers._stages(problem, last, w, v, table), rtol=1e-13, atol=1e-14)
     assert not torch.equal(now[0], w[0])
 
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from lazyjam.networks import ACTIVATIONS, fully_connected
+from lazyjam.activations import ACTIVATIONS
+from lazyjam.networks import fully_connected
 from lazyjam.tangents import AutogradTangent, flatten, stack, unflatten
 
 R, P, D = 3, 7, 4
@@ -43,6 +44,7 @@ def test_products_with_the_jacobian(L, bias, activation):
         torch.testing.assert_close(tangent.vjp(c), torch.einsum("rp,rpn->rn", c, J), **CLOSE)
         torch.testing.assert_close(tangent.jvp(v), torch.einsum("rpn,rn->rp", J, v), **CLOSE)
         torch.testing.assert_close(tangent.diagonal(), J.square().sum(-1), **CLOSE)
+        torch.testing.assert_close(tangent.vjp(c), torch.einsum("rp,rpn->rn", c, J), **CLOSE)  # now from what is kept
 
 
 @pytest.mark.parametrize("L, bias, activation", EVERY)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .types import Flat
+from .types import Flat, PerRun
 
 MAX_STAGES = 250
 DAMPING = 2 / 13
@@ -41,28 +41,35 @@ def chebyshev(s: int) -> Float[Tensor, "stages 4"]:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def table_of(counts: Sequence[int]) -> Float[Tensor, "stages R 4 1"]:
-    """The coefficients of runs with so many stages, as far as the longest goes. A run stays where its last led it."""
-    table = torch.zeros(max(counts) + 1, len(counts), 4, dtype=torch.float64)
-    table[..., 0] = 1
+def table_of(counts: Sequence[int], dt: PerRun) -> Float[Tensor, "stages R 5 1"]:
+    """What every stage of runs with so many stages takes of: w, v, before, now, speed, as `next_stage` has them.
+
+    As far as the longest run goes. A run stays where its last stage led it.
+    """
+    table = torch.zeros(max(counts) + 1, len(counts), 5, dtype=torch.float64)
+    table[..., 3] = 1
     for run, s in enumerate(counts):
-        table[: s + 1, run] = chebyshev(s)
+        mu, nu, mu_tilde, gamma_tilde = chebyshev(s).unbind(1)
+        table[: s + 1, run] = torch.stack([1 - mu - nu, gamma_tilde, nu, mu, mu_tilde], dim=1)
+    table = table.to(dt)
+    table[..., 1::3] *= dt[:, None]  # of velocities
     return table.unsqueeze(-1)
 
 
-def first_stage(table: Tensor, w: Flat, v: Flat, dt: Tensor) -> Flat:
-    """Weights after stage 1 of a step of size dt, (R, 1), from w with velocity v."""
-    return w + table[1, :, 2] * dt * v
+def first_stage(table: Tensor, w: Flat, v: Flat) -> Flat:
+    """Weights after stage 1 of a step from w with velocity v."""
+    return torch.addcmul(w, table[1, :, 4], v)
 
 
-def next_stage(row: Tensor, w: Flat, v: Flat, dt: Tensor, before: Flat, now: Flat, speed: Flat) -> Flat:
-    """Weights after the stage with the coefficients `row`, (R, 4, 1), of a step of size dt from w with velocity v.
+def next_stage(row: Tensor, w: Flat, v: Flat, before: Flat, now: Flat, speed: Flat) -> Flat:
+    """Weights after the stage with the coefficients `row`, (R, 5, 1), of a step from w with velocity v.
 
-    before, now: weights after the last two stages; speed: the velocity at `now`.
+    before, now: weights after the last two stages; speed: the velocity at `now`. In place, because a stage of a narrow
+    net is little more than this sum.
     """
-    mu, nu, mu_tilde, gamma_tilde = row.unbind(1)
-    step = dt * (mu_tilde * speed + gamma_tilde * v)
-    return (1 - mu - nu) * w + mu * now + nu * before + step
+    of_w, of_v, of_before, of_now, of_speed = row.unbind(1)
+    new = of_w * w
+    return new.addcmul_(of_v, v).addcmul_(of_before, before).addcmul_(of_now, now).addcmul_(of_speed, speed)
 
 
 class Stages:
@@ -74,7 +81,7 @@ class Stages:
     def __init__(self, velocity: Callable[[Flat], Flat], like: Flat):
         self._velocity = velocity
         self._w, self._v, self._before, self._now = (torch.zeros_like(like) for _ in range(4))
-        self._dt, self._table = like.new_zeros(len(like), 1), like.new_zeros(MAX_STAGES + 1, len(like), 4, 1)
+        self._table = like.new_zeros(MAX_STAGES + 1, len(like), 5, 1)
         self._j = torch.zeros(1, dtype=torch.long, device=like.device)
         with torch.cuda.device(like.device):
             self._graph, aside = torch.cuda.CUDAGraph(), _aside(torch.cuda.current_device())
@@ -88,19 +95,18 @@ class Stages:
     def _stage(self) -> None:
         row = self._table.index_select(0, self._j)[0]
         speed = self._velocity(self._now)
-        new = next_stage(row, self._w, self._v, self._dt, self._before, self._now, speed)
+        new = next_stage(row, self._w, self._v, self._before, self._now, speed)
         self._before.copy_(self._now)
         self._now.copy_(new)
         self._j.add_(1)
 
-    def __call__(self, w: Flat, v: Flat, dt: Tensor, table: Tensor) -> Flat:
-        """The weights at the end of a step of size dt, (R, 1), from w with velocity v. table: see `table_of`."""
+    def __call__(self, w: Flat, v: Flat, table: Tensor) -> Flat:
+        """The weights at the end of a step from w with velocity v. table: see `table_of`."""
         self._w.copy_(w)
         self._v.copy_(v)
-        self._dt.copy_(dt)
         self._table[: len(table)].copy_(table)
         self._before.copy_(w)
-        self._now.copy_(first_stage(table, w, v, dt))
+        self._now.copy_(first_stage(table, w, v))
         self._j.fill_(2)
         for _ in range(2, len(table)):
             self._graph.replay()

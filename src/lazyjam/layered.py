@@ -1,7 +1,7 @@
 """The tangent of a fully connected net, layer by layer: its Jacobian is never built, nor a second derivative of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations, pairwise
 from typing import NamedTuple
@@ -11,72 +11,75 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .activations import Activation
 from .types import Flat, Gram, Outputs
+
+PARTS = 20
 
 
 class Factor(NamedTuple):
-    """One layer of the Jacobian: d f_tilde(x_mu) / dW = scale D_mu (outer) A_mu. None stands for a vector of ones."""
+    """One layer of the Jacobian: d f_tilde(x_mu) / dW = scale D_mu (outer) A_mu. None stands for a one."""
 
     D: Tensor | None  # (R, P, fan-out)
-    A: Tensor | None  # (R or 1, P, fan-in)
+    A: Tensor | None  # (R, P, fan-in)
     scale: float = 1.0
 
     @property
     def size(self) -> int:
         return (1 if self.D is None else self.D.shape[-1]) * (1 if self.A is None else self.A.shape[-1])
 
-    def gradient(self, c: Tensor) -> Tensor:
-        D = c.unsqueeze(-1) if self.D is None else c.unsqueeze(-1) * self.D
-        return D.sum(1) if self.A is None else self.scale * _over_patterns(D, self.A).flatten(1)
+    def total(self) -> Tensor:
+        """The sum over patterns, (R, fan-out * fan-in), of a layer whose D is known.
+
+        A GPU gives every small matrix to one of its hundred processors, which goes through all patterns alone: so the
+        sum is cut into as many parts, of the divisors of PARTS, as divide the number of patterns.
+        """
+        D, A = self.D, self.A
+        if A is None:
+            return self.scale * D.sum(1)
+        if D.is_cuda:
+            parts = (math.gcd(D.shape[1], PARTS), -1)
+            product = (D.unflatten(1, parts).mT @ A.unflatten(1, parts)).sum(1)
+        elif A.shape[-1] < D.shape[-1]:
+            product = torch.bmm(A.mT, D).mT  # a product with the wide matrix on the right takes half of the time
+        else:
+            product = torch.bmm(D.mT, A)
+        return self.scale * product.flatten(1)
 
     def push(self, v: Tensor) -> Tensor:
         rows = 1 if self.D is None else self.D.shape[-1]
-        z = v.unsqueeze(1) if self.A is None else self.A @ (self.scale * v).unflatten(1, (rows, -1)).mT
+        v = self.scale * v
+        z = v.unsqueeze(1) if self.A is None else self.A @ v.unflatten(1, (rows, -1)).mT
         return z.squeeze(-1) if self.D is None else (z * self.D).sum(-1)
 
     def square_norm(self) -> Tensor | float:
-        inputs = 1.0 if self.A is None else self.scale**2 * self.A.square().sum(-1)
+        inputs = self.scale**2 * (1.0 if self.A is None else self.A.square().sum(-1))
         return inputs if self.D is None else inputs * self.D.square().sum(-1)
 
     def block(self, run: int | Tensor, rows: Tensor) -> "Factor":
         """The same layer of one run at some of the patterns, or of all runs: a column of them, and a row for each."""
-        A = None if self.A is None else self.A[run if len(self.A) > 1 else 0, rows]
+        A = None if self.A is None else self.A[run, rows]
         return Factor(None if self.D is None else self.D[run, rows], A, self.scale)
 
     def gram(self, other: "Factor") -> Tensor | float:
         """Products of the Jacobians of one layer at two sets of patterns: scale^2 (A A'^T) o (D D'^T)."""
-        inputs = 1.0 if self.A is None else (self.A @ other.A.mT).mul_(self.scale**2)
+        inputs = self.scale**2 if self.A is None else (self.A @ other.A.mT).mul_(self.scale**2)
         return inputs if self.D is None else (self.D @ other.D.mT).mul_(inputs)
 
 
-PARTS = 20
-
-
-def _over_patterns(D: Tensor, A: Tensor) -> Tensor:
-    """D^T A, (R, fan-out, fan-in), a sum over patterns.
-
-    A GPU gives every small matrix to one of its hundred processors, which goes through all patterns alone: so the sum
-    is cut into as many parts, of the divisors of PARTS, as divide the number of patterns.
-    """
-    if not D.is_cuda:
-        return D.mT @ A
-    parts = (math.gcd(D.shape[1], PARTS), -1)
-    return (D.unflatten(1, parts).mT @ A.unflatten(1, parts)).sum(1)
-
-
 class Layers(NamedTuple):
-    """What a forward pass through a fully connected net leaves behind, layer by layer.
+    """What a forward pass through a fully connected net leaves behind, layer by layer. A layer makes u = gain z.
 
-    weights: with their scale 1/sqrt(fan-in), (R, fan-out, fan-in); inputs: what they multiply, (R or 1, P, fan-in);
-    slopes: derivative of the next layer's inputs with respect to z, (R, P, h); z: pre-activations.
+    weights: with their factors gain / sqrt(fan-in), (R, fan-out, fan-in); gains: those of the biases; inputs: what they
+    multiply, (R, P, fan-in); u: what hidden layers make of it, (R, P, h).
     """
 
     weights: list[Tensor]
-    scales: list[float]
+    factors: list[float]
+    gains: list[float]
     bias: bool
     inputs: list[Tensor]
-    slopes: list[Tensor]
-    z: list[Tensor]
+    u: list[Tensor]
 
 
 class LayeredTangent:
@@ -85,41 +88,53 @@ class LayeredTangent:
     It has the precision of the weights that it was made from; vjp and jvp return that of the vector.
     """
 
-    def __init__(self, f: Outputs, layers: Layers, bend: Callable[[Tensor], Tensor]):
-        self.f, self._layers, self._bend = f, layers, bend
+    def __init__(self, f: Outputs, layers: Layers, phi: Activation):
+        self.f, self._layers, self._phi = f, layers, phi
+
+    def _back(self, D: Tensor) -> list[Tensor]:
+        """What D, (R, P or 1, 1), is with respect to the outputs, with respect to u of every layer: (R, P, h) each."""
+        deltas, layers = [D], self._layers
+        for layer in reversed(range(len(layers.u))):
+            passed = torch.bmm(deltas[-1], layers.weights[layer + 1])
+            deltas.append(self._phi.pull(passed, layers.u[layer], layers.inputs[layer + 1]))
+        return deltas[::-1]
 
     @cached_property
     def _deltas(self) -> list[Tensor | None]:
-        """d f_tilde / d z of every layer, (R, P, h), by one backward pass; None for the output itself."""
-        deltas: list[Tensor | None] = [None]
-        for W, slope in zip(self._layers.weights[:0:-1], self._layers.slopes[::-1], strict=True):
-            deltas.append(slope * (W if deltas[-1] is None else deltas[-1] @ W))
-        return deltas[::-1]
+        """d f_tilde / du of every layer, (R, P, h); None for the output itself."""
+        return [*self._back(self.f.new_ones(len(self.f), 1, 1))[:-1], None]
 
     @property
     def preactivations(self) -> list[Tensor]:
         """a of the hidden layers, (R, P, h) each."""
-        return self._layers.z[:-1]
+        return [u / self._phi.gain for u in self._layers.u]
 
     @property
     def activities(self) -> list[Tensor]:
         """sigma(a) of the hidden layers before it is rescaled, (R, P, h) each."""
-        return self._layers.inputs[1:]
+        return [value / self._phi.gain for value in self._layers.inputs[1:]]
 
     @property
     def output_slopes(self) -> list[Tensor]:
         """d f_tilde / d a of the hidden layers, (R, P, h) each."""
-        return [delta for delta in self._deltas if delta is not None]
+        return [self._phi.gain * delta for delta in self._deltas if delta is not None]
 
     @cached_property
     def factors(self) -> list[Factor]:
-        layers = zip(self._deltas, self._layers.inputs, self._layers.scales, strict=True)
-        pairs = [(Factor(D, A, scale), Factor(D, None)) for D, A, scale in layers]
+        return self._with(self._deltas)
+
+    def _with(self, deltas: Sequence[Tensor | None]) -> list[Factor]:
+        layers = zip(deltas, self._layers.inputs, self._layers.factors, self._layers.gains, strict=True)
+        pairs = [(Factor(D, A, factor), Factor(D, None, gain)) for D, A, factor, gain in layers]
         return [factor for pair in pairs for factor in pair[: 1 + self._layers.bias]]
 
     def vjp(self, c: Outputs) -> Flat:
-        own = c.to(self.f.dtype)
-        return torch.cat([factor.gradient(own) for factor in self.factors], dim=1).to(c.dtype)
+        own = c.to(self.f.dtype).unsqueeze(-1)
+        if "_deltas" in vars(self):
+            deltas = [own if delta is None else own * delta for delta in self._deltas]
+        else:  # most often nobody asks for more than the velocity, and that is less work
+            deltas = self._back(own)
+        return torch.cat([factor.total() for factor in self._with(deltas)], dim=1).to(c.dtype)
 
     def jvp(self, v: Flat) -> Outputs:
         sizes = [factor.size for factor in self.factors]
@@ -148,22 +163,23 @@ class LayeredTangent:
     def hessian(self, run: int | Tensor, c: Tensor, rows: Tensor) -> Tensor:
         """As in `Tangent`; for a column of all runs, (R, 1), c (R, P) and rows (R, K), that of all, (R, N, N).
 
-        Layer by layer: z_l bends through the activation, and is bilinear in its weights and what is below. The weights
-        of layer k act through z_k alone, so with G_lk = d z_l / d z_k every block is a sum over patterns of an (h x h)
+        Layer by layer: u_l bends through the activation, and is bilinear in its weights and what is below. The weights
+        of layer k act through u_k alone, so with G_lk = d u_l / d u_k every block is a sum over patterns of an (h x h)
         and a (fan-in x fan-in) matrix: no second derivative of a pattern is as large as the weights.
         """
-        weights, scales, bias, inputs, slopes, z = self._layers
+        weights, factors, gains, bias, inputs, u = self._layers
         c = c.gather(-1, rows).unsqueeze(-1).to(self.f.dtype)
-        A = [scale * a[run if len(a) > 1 else 0, rows] for scale, a in zip(scales, inputs, strict=True)]
+        A = [factor * a[run, rows] for factor, a in zip(factors, inputs, strict=True)]
         if bias:
-            A = [F.pad(a, (0, 1), value=1.0) for a in A]
+            A = [F.pad(a, (0, 1), value=gain) for a, gain in zip(A, gains, strict=True)]
         D = [c if delta is None else c * delta[run, rows] for delta in self._deltas]
         shapes = [(W.shape[1], a.shape[-1]) for W, a in zip(weights, A, strict=True)]
         blocks = _Blocks(c, shapes)
         G: list[Tensor] = []  # from every layer below
-        for layer, slope in enumerate(slopes):
-            W, S = weights[layer + 1][run if isinstance(run, int) else run[:, 0]], slope[run, rows]
-            q, above = (D[layer + 1] @ W) * self._bend(z[layer][run, rows]), scales[layer + 1] * S
+        for layer in range(len(u)):
+            W, here = weights[layer + 1][run if isinstance(run, int) else run[:, 0]], u[layer][run, rows]
+            S = self._phi.pull(torch.ones_like(here), here, inputs[layer + 1][run, rows])
+            q, above = (D[layer + 1] @ W) * self._phi.bend(here), factors[layer + 1] * S
             for k, g in enumerate(G):
                 bent = (q.unsqueeze(-1) * g).mT
                 for j in range(k + 1):
@@ -172,7 +188,7 @@ class LayeredTangent:
                 through = (above.unsqueeze(-1) * g).mT
                 upper = blocks[k, layer + 1][..., : above.shape[-1]]
                 upper.add_(_outer(through, A[k], D[layer + 1]).mT)
-            # a layer's own z is one of its own: diagonal in the neuron
+            # a layer's own u is one of its own: diagonal in the neuron
             own = torch.einsum("...pi,...pa,...pb->...abi", q, A[layer], A[layer])
             blocks[layer, layer].diagonal(0, -4, -2).add_(own)
             upper = blocks[layer, layer + 1][..., : above.shape[-1]]

@@ -6,14 +6,14 @@ Fully connected nets follow Eqs. 1-3 of the review: weights N(0, 1), a factor 1/
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from scipy.integrate import quad
 from torch import Generator, Tensor
 
+from .activations import ACTIVATIONS, second_moment
 from .layered import LayeredTangent, Layers
 from .tangents import AutogradTangent, StoredTangent, Tangent, outputs_and_jacobian
 from .types import Inputs, Outputs, Params
@@ -25,81 +25,6 @@ class Network(NamedTuple):
     init: Callable[[Generator], Params]
     apply: Callable[[Params, Inputs], Outputs]
     tangent: Callable[[Params, Inputs], Tangent]
-
-
-# activations ---------------------------------------------------------------------------------------------------------
-
-
-class Activation(NamedTuple):
-    """both(u) -> value and slope; bend(u) -> second derivative, away from kinks. Before the rescaling."""
-
-    both: Callable[[Tensor], tuple[Tensor, Tensor]]
-    bend: Callable[[Tensor], Tensor]
-
-
-def _swish(u: Tensor) -> tuple[Tensor, Tensor]:
-    s = torch.sigmoid(10 * u)
-    value = u * s
-    return value, torch.addcmul(s, value, 1 - s, value=10.0)
-
-
-def _swish_bend(u: Tensor) -> Tensor:
-    s = torch.sigmoid(10 * u)
-    return 10 * s * (1 - s) * (2 + 10 * u * (1 - 2 * s))
-
-
-def _softplus_bend(u: Tensor) -> Tensor:
-    s = torch.sigmoid(5 * u)
-    return 5 * s * (1 - s)
-
-
-def _tanh(u: Tensor) -> tuple[Tensor, Tensor]:
-    value = torch.tanh(u)
-    return value, 1 - value.square()
-
-
-def _tanh_bend(u: Tensor) -> Tensor:
-    value, slope = _tanh(u)
-    return -2 * value * slope
-
-
-ACTIVATIONS: dict[str, Activation] = {
-    # swish(10 u) / 10 = u sigmoid(10 u), a smooth ReLU: Figs 4 and 5
-    "swish10": Activation(_swish, _swish_bend),
-    # softplus(5 u) / 5: Figs 9 and 10; exp(80) is a number in single precision, too
-    "softplus5": Activation(lambda u: (F.softplus(u, beta=5, threshold=80), torch.sigmoid(5 * u)), _softplus_bend),
-    "relu": Activation(lambda u: (F.relu(u), (u > 0).to(u.dtype)), torch.zeros_like),
-    "tanh": Activation(_tanh, _tanh_bend),
-}
-
-
-ON_GPU = {
-    "swish10": """template <typename T> void both(T u, T& value, T& slope) {
-        T s = T(1) / (T(1) + exp(T(-10) * u)); value = u * s; slope = s + T(10) * value * (T(1) - s); }""",
-}
-"""`both` of activations in the language of a GPU: one kernel, where five of torch's mostly wait for memory."""
-
-
-@cache
-def gpu_kernel(activation: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """`both` of an activation for tensors on a GPU."""
-    if activation not in ON_GPU:
-        return ACTIVATIONS[activation].both
-    return torch.cuda.jiterator._create_multi_output_jit_fn(ON_GPU[activation], num_outputs=2)
-
-
-@cache
-def second_moment(activation: str) -> float:
-    """E[phi(z)^2] for a standard normal z, by adaptive quadrature on both sides of 0, where phi may have a kink."""
-
-    def integrand(z: float) -> float:
-        phi = float(ACTIVATIONS[activation].both(torch.tensor(z, dtype=torch.float64))[0])
-        return phi**2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-
-    return sum(quad(integrand, *side, epsabs=1e-13, epsrel=1e-12)[0] for side in ((-20, 0), (0, 20)))
-
-
-# networks ------------------------------------------------------------------------------------------------------------
 
 
 def _biases(size: int, bias_std: float, generator: Generator) -> Tensor:
@@ -117,7 +42,9 @@ def fully_connected(
     """
     phi = ACTIVATIONS[activation]
     fans = [d] + [h] * L + [1]
-    scales = [d**-0.5] + [(second_moment(activation) * h) ** -0.5] * L  # the factor that rescales sigma rides along
+    gains = [phi.gain] * L + [1.0]
+    scales = [d**-0.5] + [(second_moment(activation) * h) ** -0.5 / phi.gain] * L  # the rescaling of sigma rides along
+    factors = [gain * scale for gain, scale in zip(gains, scales, strict=True)]
 
     def init(generator: Generator) -> Params:
         w = {}
@@ -127,24 +54,18 @@ def fully_connected(
                 w[f"b{layer}"] = _biases(fans[layer], bias_std, generator)
         return w
 
-    def forward(w: Params, x: Inputs, both: Callable = phi.both) -> tuple[Outputs, Layers]:
-        weights = [scale * w[f"W{i}"] for i, scale in enumerate(scales, 1)]
-        inputs, slopes, z = [x.unsqueeze(0)], [], []
-        for layer, W in enumerate(weights):
-            z.append(inputs[-1] @ W.mT)
-            if bias:
-                z[-1] = z[-1] + w[f"b{layer + 1}"].unsqueeze(1)
-            if layer < L:
-                value, slope = both(z[-1])
-                inputs.append(value)
-                slopes.append(slope)
-        return z[-1].squeeze(-1), Layers(weights, scales, bias, inputs, slopes, z)
-
     def tangent(w: Params, x: Inputs) -> LayeredTangent:
-        f, layers = forward(w, x, gpu_kernel(activation) if x.is_cuda else phi.both)
-        return LayeredTangent(f, layers, phi.bend)
+        weights = [factor * w[f"W{i}"] for i, factor in enumerate(factors, 1)]
+        inputs, u = [x.expand(len(weights[0]), *x.shape)], []
+        for layer, W in enumerate(weights, 1):
+            u.append(torch.bmm(inputs[-1], W.mT))
+            if bias:
+                u[-1] = u[-1] + gains[layer - 1] * w[f"b{layer}"].unsqueeze(1)
+            if layer <= L:
+                inputs.append(phi.value(u[-1]))
+        return LayeredTangent(u.pop().squeeze(-1), Layers(weights, factors, gains, bias, inputs, u), phi)
 
-    return Network(init, lambda w, x: forward(w, x)[0], tangent)
+    return Network(init, lambda w, x: tangent(w, x).f, tangent)
 
 
 def from_function(init: Callable[[Generator], Params], apply: Callable[[Params, Inputs], Outputs]) -> Network:
@@ -203,7 +124,7 @@ def convolutional(
         a = x.unflatten(1, (channels, side, side))
         for layer in range(L):
             W, b = scales[layer] * w[f"W{layer + 1}"], w.get(f"b{layer + 1}")
-            a = phi.both(F.conv2d(a, W, b, stride=2 - layer % 2, padding=PADDING))[0]
+            a = phi(F.conv2d(a, W, b, stride=2 - layer % 2, padding=PADDING))
         return F.linear(a.mean((2, 3)), scales[L] * w[f"W{L + 1}"], w.get(f"b{L + 1}"))[:, 0]
 
     def apply(w: Params, x: Inputs) -> Outputs:

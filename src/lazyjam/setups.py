@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from . import data as datasets
+from .activations import ACTIVATIONS
 from .cache import key
 from .dynamics import DYNAMICS
 from .flow import FITTED, OUT_OF_TIME
 from .hessian import Contacts, contacts, hessian
 from .kernels import features, kernel_flow, ntk
 from .losses import LOSSES
-from .networks import ACTIVATIONS, NETWORKS, Network
+from .networks import NETWORKS, Network
 from .spelling import nearest
 from .tangents import Tangent
 from .types import Inputs, Outputs, Params, PerRun

@@ -5,7 +5,7 @@ to the explicit part of every method.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -107,16 +107,17 @@ def _stiffness(problem: Problem, point: Point, memory: Tensor) -> tuple[Tensor, 
     return 1.3 * vector.norm(dim=1), vector, 3 * rounds
 
 
-def _stages(problem: Problem, last: Tensor, w: Flat, v: Flat, dt: Tensor, table: Tensor) -> Flat:
-    """What `Stages` does, one by one. A run leaves the batch after its last stage; `last` is on the host."""
-    end, runs, before, now = torch.empty_like(w), torch.arange(len(w)), w, first_stage(table, w, v, dt)
+def _stages(problem: Problem, last: Sequence[int], w: Flat, v: Flat, table: Tensor) -> Flat:
+    """What `Stages` does, one by one. A run leaves the batch after its last stage."""
+    end, runs, before, now = torch.empty_like(w), torch.arange(len(w)), w, first_stage(table, w, v)
+    counts, ends = torch.tensor(last), {*last}
     for j in range(2, len(table)):
-        going = last[runs] >= j
-        if not bool(going.all()):
+        if j - 1 in ends:
+            going = counts[runs] >= j
             end[runs[~going]] = now[~going]
             problem, runs, before, now = problem.of(going), runs[going], before[going], now[going]
-            w, v, dt, table = w[going], v[going], dt[going], table[:, going]
-        before, now = now, next_stage(table[j], w, v, dt, before, now, problem.at(now).v)
+            w, v, table = w[going], v[going], table[:, going]
+        before, now = now, next_stage(table[j], w, v, before, now, problem.at(now).v)
     end[runs] = now
     return end
 
@@ -127,9 +128,9 @@ def rkc_step(problem: Problem, point: Point, dt: PerRun, memory: Tensor, tol: fl
     stiffness, vector, products = _stiffness(near.problem, near.point, memory)
     counts = (1 + (1 + 1.54 * dt * stiffness).sqrt().floor()).nan_to_num(2).clamp(2, MAX_STAGES).long()
     dt_used = dt.minimum(0.649 * (counts**2 - 1) / stiffness)  # only less than dt where the stages are capped
-    last = counts.cpu()
+    last = counts.tolist()
     stages = problem.stages if point.layered_on_gpu else partial(_stages, near.problem, last)
-    end = stages(point.w, near.point.v, dt_used[:, None], table_of(last.tolist()).to(dt))
+    end = stages(point.w, near.point.v, table_of(last, dt_used))
     new = problem.at(end)
     f_dot = problem.alpha[:, None] * point.tangent.jvp(point.v), problem.alpha[:, None] * new.tangent.jvp(new.v)
     estimate = 0.8 * (point.f - new.f) + 0.4 * dt_used[:, None] * (f_dot[0] + f_dot[1])

@@ -3,6 +3,7 @@
 J is the Jacobian of the outputs f_tilde of a batch of runs at P patterns with respect to the weights.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -51,7 +52,7 @@ def flatten(w: Params) -> Flat:
 
 def unflatten(flat: Flat, like: Params) -> Params:
     """The inverse of `flatten`: views on `flat` with the names and shapes of `like` (whose runs may be fewer)."""
-    sizes = [value[0].numel() for value in like.values()]
+    sizes = [math.prod(value.shape[1:]) for value in like.values()]
     parts = flat.split(sizes, dim=1)
     return {name: part.unflatten(1, value.shape[1:]) for (name, value), part in zip(like.items(), parts, strict=True)}
 
@@ -100,7 +101,8 @@ class AutogradTangent:
         def total(flat: Tensor) -> Tensor:
             return self._apply(unflatten(flat.unsqueeze(0), one))[0] @ kept
 
-        return torch.func.hessian(total)(flatten(one)[0])
+        # backward twice: torch has no forward derivative of some first ones, that of SiLU among them
+        return torch.func.jacrev(torch.func.grad(total))(flatten(one)[0])
 
 
 def outputs_and_jacobian(apply: Callable[[Params, Inputs], Outputs], w: Params, x: Tensor) -> tuple[Tensor, Tensor]:
