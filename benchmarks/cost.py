@@ -45,7 +45,7 @@ def products(problem: Problem, w: dict[str, torch.Tensor]) -> Callable[[], objec
 
     def all_of_them() -> tuple[torch.Tensor, ...]:
         f = a @ W3.mT
-        return x @ W1.mT, a @ W2.mT, a @ W2, a.mT @ x, a.mT @ a, a.mT @ f
+        return x @ W1.mT, a @ W2.mT, a @ W2, x.mT @ a, a.mT @ a, f.mT @ a
 
     return all_of_them
 

@@ -397,6 +397,15 @@ def test_a_capped_run_is_computed_again_when_the_cap_is_raised(cache, monkeypatc
     assert not quiet(wanted=[N_delta, capped], cache=cache, max_gradients=40).capped.item() and len(trained) == 1
 
 
+def test_nothing_of_a_run_that_was_broken_off_is_left_beside_what_came_of_it(cache):
+    first = quiet(wanted=[N_delta, t_end, rms_output], cache=cache, max_gradients=40)
+    cache.pack([BASE.key], "first")
+    quiet(wanted=[N_delta, t_end], cache=cache)
+    assert "rms_output" not in cache.get(BASE.key).columns
+    second = quiet(wanted=[rms_output, N_delta], cache=cache)
+    assert second.rms_output.item() != first.rms_output.item() and cache.get(BASE.key).columns["t_end"] > first.t_end
+
+
 def test_what_a_census_counts():
     columns = {"N_delta": [0, 0, 7, np.nan], "capped": [False, False, False, True], "cpu_seconds": [1800] * 4}
     table = xr.Dataset({name: ("seed", values) for name, values in columns.items()})

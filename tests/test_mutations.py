@@ -24,8 +24,7 @@ MUTATIONS = {
         "test_problem.py::test_velocity_is_minus_the_gradient_over_alpha_squared",
     ),
     "1/h for 1/sqrt(h) in a hidden layer": (
-        "networks.py", "[(second_moment(activation) * h) ** -0.5 / phi.gain] * L",
-        "[second_moment(activation) ** -0.5 / h / phi.gain] * L",
+        "networks.py", "gain * (second_moment(activation) * h) ** -0.5", "gain * second_moment(activation) ** -0.5 / h",
         "test_networks.py::test_output_is_that_of_the_equations",
     ),
     "f_tilde_0 not subtracted in the flow": (

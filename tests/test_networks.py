@@ -62,8 +62,10 @@ def test_slope_and_bend_are_derivatives(activation):
     z, D = u.detach() / phi.gain, normal(200)  # 0 is not among them
     assert torch.allclose(phi(z), torch.from_numpy(PHI[activation](z.numpy())), rtol=1e-12, atol=1e-15)
     slope = torch.autograd.grad(phi.value(u).sum(), u, create_graph=True)[0]
-    pulled = phi.pull(D, u.detach(), phi.value(u).detach())
-    torch.testing.assert_close(pulled, D * slope.detach(), rtol=1e-10, atol=1e-13)
+    for enabled in (True, False):  # where there is a formula for each
+        with torch.set_grad_enabled(enabled):
+            pulled = phi.pull(D, u.detach(), phi.value(u).detach())
+        torch.testing.assert_close(pulled, D * slope.detach(), rtol=1e-10, atol=1e-13)
     if activation != "relu":
         bend = torch.autograd.grad(slope.sum(), u)[0]
         torch.testing.assert_close(phi.bend(u.detach()), bend, rtol=1e-9, atol=1e-12)

@@ -11,9 +11,11 @@ import yaml
 from docutils import nodes
 from typer.testing import CliRunner
 
+from lazyjam.cache import Cache
 from lazyjam.chapters import chapters
 from lazyjam.claims import claims
 from lazyjam.cli import app
+from lazyjam.training import MAX_GRADIENTS
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "book/_ext"))
@@ -158,3 +160,9 @@ def test_a_verdict_is_framed_and_other_outputs_are_not():
 def test_the_extensions_are_those_that_the_book_loads():
     loaded = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["local_extensions"]
     assert {"about", "published", "verdicts"} <= set(loaded)
+
+
+def test_whoever_computes_a_published_net_again_is_granted_the_gradients_it_took():
+    cache = Cache(ROOT / "data_cache")
+    costs = [cache.get(key).meta.get("cost", {}) for key in cache.keys()]
+    assert 0 < max(cost.get("gradients", 0) for cost in costs) < MAX_GRADIENTS

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lazyjam.activations import ACTIVATIONS
 from lazyjam.networks import fully_connected
@@ -115,3 +116,33 @@ def test_layers_of_a_net_share_the_kernel_as_their_scale_says():
     sizes = [value[0].numel() for value in w.values()]
     parts = network.tangent(w, x).jacobian(0, torch.arange(5)).split(sizes, dim=1)
     assert all(0.2 < part.square().sum(1).mean() < 5 for part in parts)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_tangent_can_be_differentiated(activation):
+    """grad |J^T c|^2 / 2 = H J^T c, where H is the second derivative of c f_tilde."""
+    network, w, x, layered, _ = pair(2, True, activation)
+    one, c, rows = {name: value[:1] for name, value in w.items()}, normal(1, P, seed=4), torch.arange(P)
+
+    def half_square(flat):
+        return network.tangent(unflatten(flat, one), x).vjp(c).square().sum() / 2
+
+    expected = layered.hessian(0, c[0], rows) @ layered.vjp(c.expand(R, -1))[0]
+    torch.testing.assert_close(torch.func.grad(half_square)(flatten(one))[0], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("kind", ["layer norm", "silu"])
+def test_second_derivatives_by_autograd_are_those_of_differences(kind, enabled):
+    """Forward over backward is wrong for the first and fails for the second without gradients (torch 2.13)."""
+    bend = {"layer norm": lambda z, v: F.layer_norm(z, (5,), v, v), "silu": lambda z, v: F.silu(z) * v}[kind]
+
+    def apply(w, x):
+        return torch.stack([bend(x @ W, v) @ v for W, v in zip(w["W"], w["v"], strict=True)])
+
+    w, x, c, rows = {"W": normal(1, D, 5), "v": normal(1, 5, seed=5)}, normal(P, D), normal(P, seed=4), torch.arange(P)
+    v, small = normal(1, 5 * D + 5, seed=6), 1e-6
+    with torch.set_grad_enabled(enabled):
+        up, down = (AutogradTangent(apply, unflatten(flatten(w) + s * v, w), x).vjp(c[None]) for s in (small, -small))
+        H = AutogradTangent(apply, w, x).hessian(0, c, rows)
+    torch.testing.assert_close(H @ v[0], (up - down)[0] / (2 * small), rtol=1e-7, atol=1e-7)

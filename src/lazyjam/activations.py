@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from scipy.integrate import quad
 from torch import Tensor
 
+aten = torch.ops.aten  # its functions are one pass through the memory each, which is what they cost
+
 
 class Activation(NamedTuple):
     """phi(z) = value(gain z) / gain, before it is rescaled; u = gain z, and a gain costs nothing within the weights.
@@ -27,6 +29,13 @@ class Activation(NamedTuple):
 
     def __call__(self, z: Tensor) -> Tensor:
         return self.value(self.gain * z) / self.gain
+
+
+def _swish_pull(D: Tensor, u: Tensor, value: Tensor) -> Tensor:
+    if torch.is_grad_enabled():  # whoever differentiates a tangent: torch has no derivative of its own formula
+        s = torch.sigmoid(u)
+        return D * (s + value * (1 - s))
+    return aten.silu_backward(D, u)
 
 
 def _swish_bend(u: Tensor) -> Tensor:
@@ -44,20 +53,18 @@ def _tanh_bend(u: Tensor) -> Tensor:
     return -2 * value * (1 - value.square())
 
 
-ONE_PASS = torch.ops.aten  # value and pull are one pass through the memory each, which is what they cost
-
 ACTIVATIONS: dict[str, Activation] = {
     # swish(10 z) / 10 = z sigmoid(10 z), a smooth ReLU: Figs 4 and 5
-    "swish10": Activation(10.0, F.silu, lambda D, u, value: ONE_PASS.silu_backward(D, u), _swish_bend),
+    "swish10": Activation(10.0, F.silu, _swish_pull, _swish_bend),
     # softplus(5 z) / 5: Figs 9 and 10; exp(80) is a number in single precision, too
     "softplus5": Activation(
         5.0,
         lambda u: F.softplus(u, threshold=80),
-        lambda D, u, value: ONE_PASS.softplus_backward(D, u, 1, 80),
+        lambda D, u, value: aten.softplus_backward(D, u, 1, 80),
         _softplus_bend,
     ),
-    "relu": Activation(1.0, F.relu, lambda D, u, value: ONE_PASS.threshold_backward(D, u, 0), torch.zeros_like),
-    "tanh": Activation(1.0, torch.tanh, lambda D, u, value: ONE_PASS.tanh_backward(D, value), _tanh_bend),
+    "relu": Activation(1.0, F.relu, lambda D, u, value: aten.threshold_backward(D, u, 0), torch.zeros_like),
+    "tanh": Activation(1.0, torch.tanh, lambda D, u, value: aten.tanh_backward(D, value), _tanh_bend),
 }
 
 

@@ -1,6 +1,6 @@
 """The recurrence of Runge, Kutta and Chebyshev: many stages, each one gradient, that make a long explicit step stable.
 
-Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88 (1998) 315. On a GPU a gradient of a narrow net is forty kernels
+Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88 (1998) 315. On a GPU a gradient of a narrow net is thirty kernels
 that each run for less time than it takes to call them. A CUDA graph records a stage once, on tensors that stay where
 they are, and calls all of its kernels as one.
 """

@@ -21,7 +21,7 @@ class Factor(NamedTuple):
     """One layer of the Jacobian: d f_tilde(x_mu) / dW = scale D_mu (outer) A_mu. None stands for a one."""
 
     D: Tensor | None  # (R, P, fan-out)
-    A: Tensor | None  # (R, P, fan-in)
+    A: Tensor | None  # (R or 1, P, fan-in)
     scale: float = 1.0
 
     @property
@@ -34,9 +34,10 @@ class Factor(NamedTuple):
         A GPU gives every small matrix to one of its hundred processors, which goes through all patterns alone: so the
         sum is cut into as many parts, of the divisors of PARTS, as divide the number of patterns.
         """
-        D, A = self.D, self.A
-        if A is None:
+        D = self.D
+        if self.A is None:
             return self.scale * D.sum(1)
+        A = self.A.expand(len(D), -1, -1)
         if D.is_cuda:
             parts = (math.gcd(D.shape[1], PARTS), -1)
             product = (D.unflatten(1, parts).mT @ A.unflatten(1, parts)).sum(1)
@@ -58,7 +59,7 @@ class Factor(NamedTuple):
 
     def block(self, run: int | Tensor, rows: Tensor) -> "Factor":
         """The same layer of one run at some of the patterns, or of all runs: a column of them, and a row for each."""
-        A = None if self.A is None else self.A[run, rows]
+        A = None if self.A is None else self.A[run if len(self.A) > 1 else 0, rows]
         return Factor(None if self.D is None else self.D[run, rows], A, self.scale)
 
     def gram(self, other: "Factor") -> Tensor | float:
@@ -70,12 +71,13 @@ class Factor(NamedTuple):
 class Layers(NamedTuple):
     """What a forward pass through a fully connected net leaves behind, layer by layer. A layer makes u = gain z.
 
-    weights: with their factors gain / sqrt(fan-in), (R, fan-out, fan-in); gains: those of the biases; inputs: what they
-    multiply, (R, P, fan-in); u: what hidden layers make of it, (R, P, h).
+    weights: times their scales, (R, fan-out, fan-in): these hold 1 / sqrt(fan-in), the rescaling of sigma, and the gain
+    of the layer over that of the one below; gains: of every layer, so of its biases; inputs: what the weights multiply,
+    (R or 1, P, fan-in); u: what hidden layers make of it, (R, P, h).
     """
 
     weights: list[Tensor]
-    factors: list[float]
+    scales: list[float]
     gains: list[float]
     bias: bool
     inputs: list[Tensor]
@@ -92,17 +94,18 @@ class LayeredTangent:
         self.f, self._layers, self._phi = f, layers, phi
 
     def _back(self, D: Tensor) -> list[Tensor]:
-        """What D, (R, P or 1, 1), is with respect to the outputs, with respect to u of every layer: (R, P, h) each."""
+        """D df_tilde / du of every layer, (R, P, h) each; at last D itself, (R, P, 1), or a one, (1, 1, 1)."""
         deltas, layers = [D], self._layers
         for layer in reversed(range(len(layers.u))):
-            passed = torch.bmm(deltas[-1], layers.weights[layer + 1])
+            W = layers.weights[layer + 1]
+            passed = deltas[-1] * W if W.shape[1] == 1 else torch.bmm(deltas[-1], W)  # an outer product is no product
             deltas.append(self._phi.pull(passed, layers.u[layer], layers.inputs[layer + 1]))
         return deltas[::-1]
 
     @cached_property
     def _deltas(self) -> list[Tensor | None]:
         """d f_tilde / du of every layer, (R, P, h); None for the output itself."""
-        return [*self._back(self.f.new_ones(len(self.f), 1, 1))[:-1], None]
+        return [*self._back(self.f.new_ones(1, 1, 1))[:-1], None]
 
     @property
     def preactivations(self) -> list[Tensor]:
@@ -124,15 +127,15 @@ class LayeredTangent:
         return self._with(self._deltas)
 
     def _with(self, deltas: Sequence[Tensor | None]) -> list[Factor]:
-        layers = zip(deltas, self._layers.inputs, self._layers.factors, self._layers.gains, strict=True)
-        pairs = [(Factor(D, A, factor), Factor(D, None, gain)) for D, A, factor, gain in layers]
+        layers = zip(deltas, self._layers.inputs, self._layers.scales, self._layers.gains, strict=True)
+        pairs = [(Factor(D, A, scale), Factor(D, None, gain)) for D, A, scale, gain in layers]
         return [factor for pair in pairs for factor in pair[: 1 + self._layers.bias]]
 
     def vjp(self, c: Outputs) -> Flat:
-        own = c.to(self.f.dtype).unsqueeze(-1)
+        own = c.to(self.f.dtype).expand_as(self.f).unsqueeze(-1)
         if "_deltas" in vars(self):
             deltas = [own if delta is None else own * delta for delta in self._deltas]
-        else:  # most often nobody asks for more than the velocity, and that is less work
+        else:  # less work, if nobody asks for more than the velocity; the stages of a step do not
             deltas = self._back(own)
         return torch.cat([factor.total() for factor in self._with(deltas)], dim=1).to(c.dtype)
 
@@ -167,9 +170,9 @@ class LayeredTangent:
         of layer k act through u_k alone, so with G_lk = d u_l / d u_k every block is a sum over patterns of an (h x h)
         and a (fan-in x fan-in) matrix: no second derivative of a pattern is as large as the weights.
         """
-        weights, factors, gains, bias, inputs, u = self._layers
+        weights, scales, gains, bias, inputs, u = self._layers
         c = c.gather(-1, rows).unsqueeze(-1).to(self.f.dtype)
-        A = [factor * a[run, rows] for factor, a in zip(factors, inputs, strict=True)]
+        A = [scale * a[run if len(a) > 1 else 0, rows] for scale, a in zip(scales, inputs, strict=True)]
         if bias:
             A = [F.pad(a, (0, 1), value=gain) for a, gain in zip(A, gains, strict=True)]
         D = [c if delta is None else c * delta[run, rows] for delta in self._deltas]
@@ -179,7 +182,7 @@ class LayeredTangent:
         for layer in range(len(u)):
             W, here = weights[layer + 1][run if isinstance(run, int) else run[:, 0]], u[layer][run, rows]
             S = self._phi.pull(torch.ones_like(here), here, inputs[layer + 1][run, rows])
-            q, above = (D[layer + 1] @ W) * self._phi.bend(here), factors[layer + 1] * S
+            q, above = (D[layer + 1] @ W) * self._phi.bend(here), scales[layer + 1] * S
             for k, g in enumerate(G):
                 bent = (q.unsqueeze(-1) * g).mT
                 for j in range(k + 1):

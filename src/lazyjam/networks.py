@@ -43,8 +43,9 @@ def fully_connected(
     phi = ACTIVATIONS[activation]
     fans = [d] + [h] * L + [1]
     gains = [phi.gain] * L + [1.0]
-    scales = [d**-0.5] + [(second_moment(activation) * h) ** -0.5 / phi.gain] * L  # the rescaling of sigma rides along
-    factors = [gain * scale for gain, scale in zip(gains, scales, strict=True)]
+    scales = [gains[0] * d**-0.5]
+    # the factor that rescales sigma rides along
+    scales += [gain * (second_moment(activation) * h) ** -0.5 / phi.gain for gain in gains[1:]]
 
     def init(generator: Generator) -> Params:
         w = {}
@@ -55,15 +56,15 @@ def fully_connected(
         return w
 
     def tangent(w: Params, x: Inputs) -> LayeredTangent:
-        weights = [factor * w[f"W{i}"] for i, factor in enumerate(factors, 1)]
-        inputs, u = [x.expand(len(weights[0]), *x.shape)], []
+        weights = [scale * w[f"W{i}"] for i, scale in enumerate(scales, 1)]
+        inputs, u = [x.unsqueeze(0)], []
         for layer, W in enumerate(weights, 1):
-            u.append(torch.bmm(inputs[-1], W.mT))
+            u.append(torch.bmm(inputs[-1].expand(len(W), -1, -1), W.mT))
             if bias:
                 u[-1] = u[-1] + gains[layer - 1] * w[f"b{layer}"].unsqueeze(1)
             if layer <= L:
                 inputs.append(phi.value(u[-1]))
-        return LayeredTangent(u.pop().squeeze(-1), Layers(weights, factors, gains, bias, inputs, u), phi)
+        return LayeredTangent(u.pop().squeeze(-1), Layers(weights, scales, gains, bias, inputs, u), phi)
 
     return Network(init, lambda w, x: tangent(w, x).f, tangent)
 

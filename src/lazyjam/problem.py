@@ -64,11 +64,11 @@ class Problem:
         tangent = self.network.tangent(unflatten(w, self.like), self.x)
         f = self.alpha[:, None] * (tangent.f - self.f_tilde_0)
         slope = self.loss.slope(self.delta(f))
-        v = tangent.vjp(slope * self._pull)
+        v = tangent.vjp(slope * self._per_slope)
         return Point(w, f, v if self.start is None else v - self.decay * (w - self.start), tangent)
 
     @cached_property
-    def _pull(self) -> Outputs:
+    def _per_slope(self) -> Outputs:
         """By how much a pattern pulls at its output where l' is one."""
         return self.y / (self.alpha[:, None] * self.P)
 

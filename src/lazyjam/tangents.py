@@ -101,7 +101,7 @@ class AutogradTangent:
         def total(flat: Tensor) -> Tensor:
             return self._apply(unflatten(flat.unsqueeze(0), one))[0] @ kept
 
-        # backward twice: torch has no forward derivative of some first ones, that of SiLU among them
+        # backward twice: forward over backward fails for SiLU under no_grad, and is wrong for LayerNorm (torch 2.13)
         return torch.func.jacrev(torch.func.grad(total))(flatten(one)[0])
 
 

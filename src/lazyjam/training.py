@@ -26,7 +26,7 @@ from .steppers import METHODS
 from .tangents import stack, unflatten
 from .types import Params
 
-MAX_GRADIENTS = 300_000
+MAX_GRADIENTS = 1_000_000
 
 GPU_PROCESSES = 16
 """Processes that share a GPU, each with a batch of its own: one alone cannot call its kernels as fast as they run."""
