@@ -17,7 +17,7 @@ from lazyjam.cache import Cache, Record
 from lazyjam.cache import key as key_of
 from lazyjam.experiment import missing, sweep
 from lazyjam.flow import FITTED
-from lazyjam.observables import STANDARD, N_delta, capped, observable, rms_output, t_end
+from lazyjam.observables import STANDARD, N_delta, capped, observable, rms_output, t_end, train_loss
 from lazyjam.setups import Setup
 from lazyjam.training import train
 
@@ -404,6 +404,9 @@ def test_nothing_of_a_run_that_was_broken_off_is_left_beside_what_came_of_it(cac
     assert "rms_output" not in cache.get(BASE.key).columns
     second = quiet(wanted=[rms_output, N_delta], cache=cache)
     assert second.rms_output.item() != first.rms_output.item() and cache.get(BASE.key).columns["t_end"] > first.t_end
+    whole = cache.get(BASE.key)
+    assert quiet(wanted=[capped, train_loss], cache=cache, max_gradients=40).capped.item()
+    assert cache.get(BASE.key).columns.keys() == whole.columns.keys() and not cache.get(BASE.key).columns["capped"]
 
 
 def test_what_a_census_counts():

@@ -68,11 +68,12 @@ def is_key(text: str) -> bool:
 def overlay(old: Record, new: Record) -> Record:
     """The union of two records, where the new one wins. It is of single precision if a column of it is.
 
-    Of a run that was broken off nothing is left, where the new one was granted more gradients.
+    Of a run that was broken off nothing is left, where the other one was granted more gradients.
     """
-    granted = [one.meta.get("how", {}).get("max_gradients", 0) for one in (old, new)]
-    if old.columns.get("capped") and granted[0] < granted[1]:
-        return new
+    for one, other in ((old, new), (new, old)):
+        granted = [run.meta.get("how", {}).get("max_gradients", 0) for run in (one, other)]
+        if one.columns.get("capped") and granted[0] < granted[1]:
+            return other
     versions = {**old.meta.get("versions", {}), **new.meta.get("versions", {})}
     meta = {**old.meta, **new.meta, **({"versions": versions} if versions else {})}
     was_single = old.meta.get("how", {}).get("precision") == "single"
