@@ -96,8 +96,9 @@ def local_exponents(ax: Axes, P: Sequence[int], fits: Mapping[int, PowerLaw], ex
         ax.plot(middle, -np.asarray(fit.local_slopes), color=colour, marker=marker, ms=4, label=f"$d={d}$")
         ax.axhline(expected[d], color=colour, ls=":", lw=1)
     _log_P(ax, P)
-    ax.set(ylabel=r"$-d\log\epsilon\,/\,d\log P$")
-    ax.legend(fontsize=8, ncols=2)
+    low, high = ax.get_ylim()
+    ax.set(ylabel=r"$-d\log\epsilon\,/\,d\log P$", ylim=(low - 0.15 * (high - low), high))
+    ax.legend(fontsize=8, ncols=4, loc="lower center")
     return ax
 
 
