@@ -54,8 +54,9 @@ def learning_curves(ax: Axes, errors: Mapping[str, xr.DataArray], fits: Mapping[
         ax.errorbar(error.P, error.mean("seed_data"), _standard_error(error), ms=5, label=label, **style)
     _log_P(ax, error.P.values.tolist())
     ax.set(yscale="log", ylabel=r"test error $\epsilon$")
+    ax.set_ylim(bottom=ax.get_ylim()[0] / 2)  # room for the legend
     percent(ax)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="lower left")
     return ax
 
 
@@ -97,7 +98,7 @@ def local_exponents(ax: Axes, P: Sequence[int], fits: Mapping[int, PowerLaw], ex
         ax.axhline(expected[d], color=colour, ls=":", lw=1)
     _log_P(ax, P)
     low, high = ax.get_ylim()
-    ax.set(ylabel=r"$-d\log\epsilon\,/\,d\log P$", ylim=(low - 0.15 * (high - low), high))
+    ax.set(ylabel=r"$-d\log\epsilon\,/\,d\log P$", ylim=(low - 0.15 * (high - low), high))  # room for the legend
     ax.legend(fontsize=8, ncols=4, loc="lower center")
     return ax
 
