@@ -80,7 +80,7 @@ def t_end(trained: Trained) -> Tensor:
     """Flow time at the end: the fit time of a run that was fitted. The number of steps, where there is no flow.
 
     A loss that ends by its energy has no fit time: what is left falls exponentially, far below the tolerance of a step,
-    so that two methods may differ by a factor of two.
+    so that two methods may differ by a factor of two and a half.
     """
     return trained.t
 
