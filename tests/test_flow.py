@@ -8,12 +8,13 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lazyjam import data, solver, steppers
 from lazyjam.flow import CAPPED, FAILED, FITTED, OUT_OF_TIME, OVERSHOOT, RUNNING, gradient_flow, unsatisfied
 from lazyjam.kernels import ntk
-from lazyjam.losses import LOSSES
+from lazyjam.losses import ENERGY_END, LOSSES
 from lazyjam.networks import from_function, fully_connected
 from lazyjam.tangents import stack, unflatten
 
@@ -318,6 +319,35 @@ def test_quadratic_losses_end_when_their_energy_is_zero():
         last = follow(network, draw(network, 0), split, loss, tensor(1.0))[-1]
         assert last.state.item() == FITTED
         assert LOSSES[loss].value(1 - split.y * last.f).mean().item() <= 1e-20
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "euler"])  # which takes minutes
+@pytest.mark.parametrize("loss, P", [("squared", 1), ("squared", 3), ("quadratic_hinge", 1)])
+def test_the_time_of_an_exponential_end_is_exact(method, loss, P, unchecked):
+    """A lazy net relaxes as exp(-Theta t / P), and its energy is zero at a time that its kernel tells. Most of that
+    time its outputs move by less than the tolerance, which no step may take for nothing."""
+    network, (x, y) = fully_connected(5, 20, 1), stripe(P).train
+    w0 = draw(network, 0, 1, 2)
+    values, vectors = torch.linalg.eigh(ntk(network, w0, x))
+    modes = vectors.mT @ y
+
+    def energy(t: float, run: int) -> float:
+        left = modes[run] * torch.exp(-values[run] * t / P)
+        return math.log(float(left.square().mean()) / 2 + 1e-300) - math.log(ENERGY_END)
+
+    exact = [brentq(energy, 0, 1e6, args=(run,)) for run in range(3)]
+    last = follow(network, w0, (x, y), loss, tensor(1e4, 1e4, 1e4), method=method)[-1]
+    assert last.state.eq(FITTED).all()
+    torch.testing.assert_close(last.t, tensor(*exact), rtol=0.05, atol=0)
+
+
+def test_two_methods_take_the_same_time_to_an_exponential_end(unchecked):
+    """On the kink of the hinge there is no closed form, so two integrators of different kinds judge each other."""
+    network, split = fully_connected(5, 20, 2, "softplus5"), stripe(20).train
+    w0, alpha = draw(network, 0, 1), tensor(1.0, 100.0)
+    ends = [follow(network, w0, split, "quadratic_hinge", alpha, method=method)[-1] for method in ("rkc", "implicit")]
+    assert all(end.state.eq(FITTED).all() for end in ends)
+    torch.testing.assert_close(ends[0].t, ends[1].t, rtol=0.06, atol=0)
 
 
 def test_unsatisfied_patterns_of_a_loss_that_falls_for_ever(unchecked):

@@ -79,8 +79,7 @@ def N_delta_at(trained: Trained) -> Tensor:
 def t_end(trained: Trained) -> Tensor:
     """Flow time at the end: the fit time of a run that was fitted. The number of steps, where there is no flow.
 
-    A loss that ends by its energy has no fit time: what is left falls exponentially, far below the tolerance of a step,
-    so that two methods may differ by a factor of two and a half.
+    A quadratic loss falls exponentially at last: there it is the time to U = 1e-20, known to a few per cent.
     """
     return trained.t
 
