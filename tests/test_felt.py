@@ -30,39 +30,58 @@ def halfway(loss: str = "soft_hinge", runs: int = 1, network=NET, x=X):
     raise AssertionError("no such state was passed")
 
 
+def left_out(problem, point) -> list[int]:
+    """The patterns that no run feels."""
+    return (~felt(problem, point).near).all(0).nonzero()[:, 0].tolist()
+
+
 @pytest.mark.parametrize(("loss", "error"), [("soft_hinge", 1e-9), ("quadratic_hinge", 1e-12)])
 @pytest.mark.parametrize("runs", [1, 2])
 def test_the_velocity_is_that_of_all_patterns(loss, error, runs):
     problem, point = halfway(loss, runs)
     near = felt(problem, point)
-    assert 0 < len(near.problem.y) < 0.7 * P and len(near.problem.y) + len(near.far) == P and near.problem.P == P
+    far = left_out(problem, point)
+    assert 0 < len(near.problem.y) < 0.7 * P and len(near.problem.y) + len(far) == P and near.problem.P == P
     torch.testing.assert_close(near.point.v, point.v, rtol=0, atol=error * float(point.v.abs().max()))
-    some = torch.isin(torch.arange(P), near.far, invert=True)
+    some = near.near.any(0)
     torch.testing.assert_close(near.point.f, point.f[:, some], rtol=0, atol=1e-12)
 
 
 def test_nothing_is_left_out_that_may_be_felt_within_a_step():
     problem, point = halfway("quadratic_hinge")
     delta = problem.delta(point.f)[0]
-    far = felt(problem, point).far
-    assert bool((delta[far] <= -REACH).all())
-    assert set((delta <= -REACH).nonzero()[:, 0].tolist()) == set(far.tolist())
+    assert left_out(problem, point) == (delta <= -REACH).nonzero()[:, 0].tolist() != []
 
 
-def test_a_pattern_that_any_run_feels_is_felt():
+def test_a_run_of_a_batch_feels_what_it_feels_alone():
     problem, point = halfway(runs=2)
-    one = [
-        set(felt(problem.of(run), problem.of(run).at(point.w[run])).far.tolist())
-        for run in (torch.tensor([True, False]), torch.tensor([False, True]))
-    ]
-    assert set(felt(problem, point).far.tolist()) == one[0] & one[1] != one[0]
+    near, alone = felt(problem, point), []
+    for run in (torch.tensor([True, False]), torch.tensor([False, True])):
+        one = problem.of(run)
+        alone.append(felt(one, one.at(point.w[run])))
+        torch.testing.assert_close(near.point.v[run], alone[-1].point.v, rtol=0, atol=1e-14)
+    assert near.near.tolist() == [one.near[0].tolist() for one in alone]
+    far = [set((~one.near[0]).nonzero()[:, 0].tolist()) for one in alone]
+    assert set(left_out(problem, point)) == far[0] & far[1] != far[0]
+
+
+def test_a_run_that_feels_all_does_not_change_what_another_feels():
+    problem, point = halfway("quadratic_hinge", runs=2)
+    mixed = problem.at(torch.stack([point.w[0], flatten(problem.like)[1]]))
+    near = felt(problem, mixed)
+    assert bool(near.near[1].all()) and len(near.problem.y) == P
+    torch.testing.assert_close(near.point.v[:1], felt(problem, point).point.v[:1], rtol=0, atol=1e-14)
+    moved = point.f.clone()
+    first = int((~near.near[0]).nonzero()[0, 0])
+    moved[:, first] = problem.y[first] * 0.9
+    assert near.error(problem, moved, tensor(0.1, 0.1)).tolist() == [REFUSED, 0.1]
 
 
 def test_at_the_start_all_patterns_are_felt():
     problem = make(fully_connected(4, 12, 2), "soft_hinge", tensor(1.0), X, X[:, 0].sign())
     point = problem.at(flatten(problem.like))
     near = felt(problem, point)
-    assert near.far is None and near.problem is problem and near.point is point
+    assert near.near is None and near.problem is problem and near.point is point
     assert felt(problem, point).error(problem, point.f, tensor(0.5)) == tensor(0.5)
 
 
@@ -72,7 +91,7 @@ def test_a_margin_of_every_pattern_and_a_decay_come_along():
     problem = replace(problem, margin=margin, decay=0.1, start=2 * point.w)
     point = problem.at(point.w)
     near = felt(problem, point)
-    assert near.far is not None and len(near.problem.margin) == len(near.problem.y)
+    assert near.near is not None and len(near.problem.margin) == len(near.problem.y)
     torch.testing.assert_close(near.point.v, point.v, rtol=0, atol=1e-9 * float(point.v.abs().max()))
 
 
@@ -80,7 +99,8 @@ def test_a_step_that_feels_a_pattern_too_late_is_refused():
     problem, point = halfway("quadratic_hinge")
     near, small = felt(problem, point), tensor(0.1)
     moved = point.f.clone()
-    moved[:, near.far[0]] = problem.y[near.far[0]] * 0.9
+    first = left_out(problem, point)[0]
+    moved[:, first] = problem.y[first] * 0.9
     assert float(near.error(problem, moved, small)) == REFUSED
     assert float(near.error(problem, moved, 10 * REFUSED * small)) == REFUSED
     assert float(near.error(problem, moved, 100 * REFUSED * small)) == 10 * REFUSED
@@ -102,7 +122,7 @@ def test_every_method_asks_whether_a_pattern_was_felt_too_late(method, monkeypat
 def test_a_run_ends_where_it_does_when_all_are_felt(method, alpha_tilde, error, monkeypatch):
     setup = Setup(dataset="stripe", preprocessing="none", d=4, P=100, P_test=100, h=48, alpha_tilde=alpha_tilde)
     seen, at = [], module.Problem.on
-    monkeypatch.setattr(module.Problem, "on", lambda self, rows: seen.append(len(rows)) or at(self, rows))
+    monkeypatch.setattr(module.Problem, "on", lambda self, rows, feels: seen.append(len(rows)) or at(self, rows, feels))
     some = train([setup], method=method)
     assert len(seen) > 5 and min(seen) < 60
     seen.clear()
@@ -116,7 +136,7 @@ def test_a_run_ends_where_it_does_when_all_are_felt(method, alpha_tilde, error, 
 def test_patterns_that_a_squared_loss_has_fitted_for_now_are_felt():
     problem, point = halfway("squared")
     moved = point._replace(f=problem.y * (1 + REACH) + 0 * point.f)
-    assert felt(problem, moved).far is None
+    assert felt(problem, moved).near is None
 
 
 def test_at_the_edge_of_an_exponential_tail_a_pattern_is_felt_before_it_pulls():
@@ -124,21 +144,20 @@ def test_at_the_edge_of_an_exponential_tail_a_pattern_is_felt_before_it_pulls():
     problem, f = replace(problem, loss=LOSSES["cross_entropy"]), torch.full((1, P), 50.0, dtype=torch.float64)
     # e^-23.1 is just below FELT; e^-23.4 is still below it when its margin has fallen by REACH
     f[0, :3] = tensor(10.0, 10.0 + 23.1, 10.0 + 23.4)
-    far = felt(problem, point._replace(f=problem.y * f)).far
-    assert far.tolist() == list(range(2, P))
+    assert left_out(problem, point._replace(f=problem.y * f)) == list(range(2, P))
 
 
 def test_a_convolutional_net_feels_as_much():
     problem, point = halfway(network=convolutional(16, 3, 1), x=torch.cat([X, X, X, X], 1))
     near = felt(problem, point)
-    assert near.far is not None and near.point.tangent.f.shape == near.problem.f_tilde_0.shape
+    assert near.near is not None and near.point.tangent.f.shape == near.problem.f_tilde_0.shape
     torch.testing.assert_close(near.point.v, point.v, rtol=0, atol=1e-9 * float(point.v.abs().max()))
 
 
 def test_where_nothing_is_felt_nothing_is_left_out():
     problem, point = halfway("quadratic_hinge")
     satisfied = point._replace(f=problem.y * 3 + 0 * point.f)
-    assert felt(problem, satisfied).far is None
+    assert felt(problem, satisfied).near is None
 
 
 @pytest.mark.parametrize("h", [4, 12])
@@ -149,17 +168,23 @@ def test_a_run_that_is_lost_is_failed(h):
     assert int(last.state[0]) == FAILED
 
 
-@pytest.mark.parametrize(("method", "error"), [("rkc", 1e-3), ("implicit", 1e-5)])
-def test_a_run_ends_in_a_batch_where_it_does_alone(method, error):
+@pytest.mark.parametrize("method", ["rkc", "implicit"])
+def test_a_run_ends_in_a_batch_where_it_does_alone(method):
+    """To the 1e-8 that the book promises of nets that fit, though each of the eight feels other patterns."""
     setup = Setup(dataset="stripe", preprocessing="none", d=4, P=100, P_test=100, h=48)
-    both, alone = train([setup, setup.replace(seed=1)], method=method), train([setup], method=method)
-    torch.testing.assert_close(both.f_train[:1], alone.f_train, rtol=0, atol=error * float(alone.f_train.abs().max()))
+    batch = [setup.replace(seed=seed) for seed in range(8)]
+    whole = train(batch, method=method)
+    for run, one in enumerate(batch):
+        alone = train([one], method=method)
+        assert int(whole.gradients[run]) == int(alone.gradients[0])
+        size = float(alone.f_train.abs().max())
+        torch.testing.assert_close(whole.f_train[[run]], alone.f_train, rtol=0, atol=1e-8 * size)
 
 
 def test_single_precision_leaves_out_as_much(monkeypatch):
     setup = Setup(dataset="stripe", preprocessing="none", d=4, P=100, P_test=100, h=48)
     seen, on = [], module.Problem.on
-    monkeypatch.setattr(module.Problem, "on", lambda self, rows: seen.append(self.x.dtype) or on(self, rows))
+    monkeypatch.setattr(module.Problem, "on", lambda self, rows, feels: seen.append(self.x.dtype) or on(self, rows, feels))
     single, double = (train([setup], precision=precision) for precision in ("single", "double"))
     assert {torch.float32, torch.float64} == set(seen)
     torch.testing.assert_close(single.f_train, double.f_train, rtol=0, atol=1e-3 * float(double.f_train.abs().max()))

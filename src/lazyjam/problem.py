@@ -24,7 +24,8 @@ class Problem:
 
     decay: of the weights towards `start`, (R, N), where there is one: it adds decay |w - start|^2 / 2 to L / alpha^2.
     margin: that y f is to reach, one number or one for every pattern. among: how many patterns the loss is the mean of,
-    where x and y are only those of them that are felt; None: x and y are all.
+    where x and y are only those of them that some run feels; None: x and y are all. feels: which of them each run does,
+    (R, P); the others do not pull at it; None: all do.
     """
 
     network: Network
@@ -38,6 +39,7 @@ class Problem:
     start: Flat | None = None
     margin: float | Tensor = 1.0
     among: int | None = None
+    feels: Tensor | None = None
 
     @property
     def P(self) -> int:
@@ -50,14 +52,14 @@ class Problem:
 
     def of(self, runs: Tensor) -> "Problem":
         """The same problem for a part of the batch."""
-        start = None if self.start is None else self.start[runs]
-        return replace(self, alpha=self.alpha[runs], f_tilde_0=self.f_tilde_0[runs], start=start)
+        start, feels = (None if of is None else of[runs] for of in (self.start, self.feels))
+        return replace(self, alpha=self.alpha[runs], f_tilde_0=self.f_tilde_0[runs], start=start, feels=feels)
 
-    def on(self, rows: Tensor) -> "Problem":
-        """The same problem where all other patterns are not felt."""
+    def on(self, rows: Tensor, feels: Tensor) -> "Problem":
+        """The same problem where all other patterns are not felt, and these by the runs that feel them, (R, P)."""
         margin = self.margin[rows] if isinstance(self.margin, Tensor) else self.margin
-        some = self.x[rows], self.y[rows], self.f_tilde_0[:, rows]
-        return replace(self, x=some[0], y=some[1], f_tilde_0=some[2], margin=margin, among=self.P)
+        some = dict(x=self.x[rows], y=self.y[rows], f_tilde_0=self.f_tilde_0[:, rows], feels=feels[:, rows])
+        return replace(self, margin=margin, among=self.P, **some)
 
     def at(self, w: Flat) -> "Point":
         """Predictor and velocity at the weights w: one gradient."""
@@ -70,7 +72,8 @@ class Problem:
     @cached_property
     def _per_slope(self) -> Outputs:
         """By how much a pattern pulls at its output where l' is one."""
-        return self.y / (self.alpha[:, None] * self.P)
+        every = self.y / (self.alpha[:, None] * self.P)
+        return every if self.feels is None else every * self.feels
 
     @cached_property
     def stages(self) -> Stages:
