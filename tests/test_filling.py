@@ -1,18 +1,22 @@
 """`lazyjam sweep`: a chapter's runs without its notebook, in time, in shares, and on workers of dask that may die."""
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_cli import a_book, lazyjam, write
 
-from lazyjam import Cache, N_delta, Setup, sweep
+from lazyjam import Cache, N_delta, Setup, sweep, training
 from lazyjam.cache import Record
 from lazyjam.chapters import chapter
 from lazyjam.experiment import missing
@@ -179,6 +183,7 @@ def test_a_run_that_fails_is_told_whatever_is_left_to_others(project):
         (["tiny", "--precision", "half"], "unknown precision 'half': choose one of double, single."),
         (["tiny", "--scheduler", "tcp://host:1"], "--scheduler goes with --executor dask."),
         (["tiny", "--executor", "dask", "--scheduler", "tcp://127.0.0.1:1"], "no dask scheduler answers at 'tcp://127"),
+        (["tiny", "--executor", "dask", "--scheduler", "tls://127.0.0.1:1"], "no dask scheduler answers at 'tls://127"),
     ],
 )
 def test_what_is_wrong_is_refused_with_a_sentence(project, words, sentence):
@@ -195,41 +200,51 @@ def cluster():
         yield cluster
 
 
-def test_a_killed_worker_loses_nothing_and_every_result_arrives_once(tmp_path, cluster):
+def test_a_killed_worker_loses_the_batch_it_was_at_and_every_result_arrives_once(tmp_path, cluster, monkeypatch):
+    """It is killed in the middle of a run. What it had finished is not computed again."""
     from distributed import Client
 
+    monkeypatch.setitem(training.BATCH_ELEMENTS, "cpu", 1)  # one run a batch
     log = str(tmp_path / "log")
 
     @observable()
     def slow(trained):
-        """Tells which worker computes which run, and takes its time."""
-        with open(log, "a") as file:
-            file.write(f"{os.getpid()} {trained.setups[0].seed}\n")
-        time.sleep(0.25)
+        """Tells which worker begins and ends which run, and takes its time."""
+        for word in ("begins", "ends"):
+            with open(log, "a") as file:
+                file.write(f"{os.getpid()} {word} {trained.setups[0].h} {trained.setups[0].seed}\n")
+            time.sleep(0.25 if word == "begins" else 0.0)
         return trained.t
 
+    def told(word: str) -> list[tuple[str, ...]]:
+        lines = [line.split() for line in open(log)]
+        return [(who, *what) for who, said, *what in lines if said == word]
+
+    class Killing(Cache):
+        """A cache on the side of the client. When ten results have come, it kills a worker that is at a run."""
+
+        def put(self, key, record):
+            came.append(key)
+            while len(came) == 10 and not victims:
+                if busy := {*told("begins")} - {*told("ends")}:
+                    victims.append(busy.pop()[0])
+                    os.kill(int(victims[0]), signal.SIGKILL)
+            super().put(key, record)
+
+    came: list[str] = []
+    victims: list[str] = []
     setup, cache = Setup(P=20, P_test=50, P_kernel=0, d=5, L=1, h=16, alpha_tilde=10.0), Cache(tmp_path / "cache")
-    axes = dict(h=[12, 16], seed=range(8))
+    axes = dict(h=[12, 16], seed=range(12))
     with Client(cluster) as client:
         client.wait_for_workers(2)
-
-        class Killing(Cache):
-            """A cache on the side of the client, which kills whoever worked first when the third result has come."""
-
-            def put(self, key, record):
-                came.append(key)
-                if len(came) == 3:
-                    victims.append(int(open(log).readline().split()[0]))
-                    os.kill(victims[0], signal.SIGKILL)
-                super().put(key, record)
-
-        came: list[str] = []
-        victims: list[int] = []
         table = sweep(setup, [N_delta, slow], Killing(cache.folder), executor=client.get_executor(), progress=False,
                       **axes)
-    assert sorted(came) == sorted(set(came)) == sorted(cache.keys()) and len(came) == 16
-    workers = {int(line.split()[0]) for line in open(log)}
-    assert len(victims) == 1 and len(workers - {*victims}) >= 1, "others did the rest"
+    assert sorted(came) == sorted(set(came)) == sorted(cache.keys()) and len(came) == 24
+    begun, ended = told("begins"), told("ends")
+    assert len([who for who, *_ in ended if who == victims[0]]) >= 2, "the victim had finished some"
+    assert len({who for who, *_ in begun} - {*victims}) >= 1, "others did the rest"
+    # the run that it was at, and at most one that it had finished and not delivered yet
+    assert 25 <= len(begun) <= 26 and len({tuple(what) for _, *what in begun}) == 24
     here = sweep(setup, [N_delta, slow], None, progress=False, **axes)
     assert (table.slow == here.slow).all() and (table.N_delta == here.N_delta).all()
 
@@ -254,6 +269,46 @@ def test_workers_elsewhere_need_no_disk(project, cluster, tmp_path_factory):
         axes = dict(alpha_tilde=[1.0, 10.0], seed=range(3))
         sweep(setup, [late], Cache("data_cache"), executor=client.get_executor(), progress=False, **axes)
     assert missing(setup, [late, N_delta], Cache("data_cache"), **axes) == [] and not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.stress)])
+def test_a_sweep_that_is_killed_at_random_moments_goes_on(project, kills):
+    """All processes of `lazyjam sweep` die at once. What was on disk is whole, and the end is that of a calm one."""
+    rng, kept = random.Random(kills), {}
+    words = ["sweep", "tiny", "-p", "seeds", "12"]
+    command = [sys.executable, "-c", "from lazyjam.cli import app; app()", *words]
+
+    def records() -> dict[str, Record]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            cache = Cache("data_cache")
+            assert cache.verify() == (len(cache.keys()), [])
+            return {key: cache.get(key) for key in cache.keys()}
+
+    for attempt in range(kills):
+        if attempt % 10 == 3:  # so that there is always something to do
+            shutil.rmtree("data_cache/loose")
+            kept = {}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        before = len(Cache("data_cache").keys())
+        while process.poll() is None and len(Cache("data_cache").keys()) == before:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        now = records()
+        assert kept.keys() <= now.keys() and now, "nothing that was there is lost"
+        assert all(now[key].columns["N_delta"] == kept[key].columns["N_delta"] for key in kept if key in now)
+        kept = now
+    lazyjam(*words)
+    calm = {key: record.columns for key, record in records().items()}
+    shutil.rmtree("data_cache/loose")
+    lazyjam(*words)
+    again = records()
+    assert calm.keys() == again.keys()
+    for key, columns in calm.items():
+        assert all(np.array_equal(columns[name], again[key].columns[name], equal_nan=True) for name in columns)
 
 
 def test_the_command_for_the_sizes_of_the_paper_at_small_ones(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from typing import TypeVar
 
 from loky import cpu_count, get_reusable_executor  # it sends functions of a notebook too, and tells of a killed worker
@@ -26,7 +26,9 @@ def spread(
     An error, Ctrl-C, or leaving the iterator stops our processes at once, and cancels what has not begun elsewhere.
     Raises ChildProcessError if a process is killed.
     """
-    waiting, start, futures = list(items), time.monotonic(), []
+    waiting, start = list(items), time.monotonic()
+    pending: set[Future[Result]] = set()
+    done: set[Future[Result]] = set()
     ours = executor is None
     if ours:
         processes = processes or cpu_count()
@@ -36,16 +38,19 @@ def spread(
             return
         executor = get_reusable_executor(max_workers=processes, initializer=initializer, initargs=initargs)
     try:
-        futures = [executor.submit(task, item) for item in waiting]
-        yield from (future.result() for future in as_completed(futures))
+        pending = {executor.submit(task, item) for item in waiting}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            while done:
+                yield done.pop().result()  # nobody keeps it: dask would compute again what a dead worker had finished
     except BrokenExecutor as error:
         sentence = "a process was killed, perhaps for lack of memory. What was finished is kept: run again to go on."
         raise ChildProcessError(sentence) from error
     except BaseException:
         if ours:  # it would go on with what it has begun, and the interpreter would wait for it
             executor.shutdown(wait=False, kill_workers=True)
-            futures.clear()
+            pending = set()
         raise
     finally:
-        for future in futures:
+        for future in pending:
             future.cancel()
