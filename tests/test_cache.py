@@ -23,7 +23,13 @@ from lazyjam import cache as cache_module
 from lazyjam import records
 from lazyjam.cache import Cache, Record, key
 
-FLIPS = 200
+FLIPS = 20
+
+
+def repeats(often: int = 100) -> list:
+    """Seeds of a test: ten of them, and as many as are asked for in `make stress`."""
+    return [seed if seed < 10 else pytest.param(seed, marks=pytest.mark.stress) for seed in range(often)]
+
 
 FIELDS = {"dataset": "mnist", "P": 1000, "h": 64, "alpha_tilde": 2.0, "t_max": math.inf, "bias": False, "seed": 0}
 K, K2 = key(FIELDS), key({**FIELDS, "seed": 1})
@@ -238,10 +244,11 @@ def flips(data: bytes, seed: int):
         yield bytes(bad)
 
 
-def test_every_flip_in_a_loose_record_is_found(tmp_path):
+@pytest.mark.parametrize("seed", repeats())
+def test_every_flip_in_a_loose_record_is_found(tmp_path, seed):
     cache = Cache(tmp_path)
     cache.put(K, RECORD)
-    for bad in flips(loose(tmp_path).read_bytes(), seed=1):
+    for bad in flips(loose(tmp_path).read_bytes(), seed):
         place(tmp_path, bad)
         assert cache.verify() == (0, [str(loose(tmp_path).relative_to(tmp_path))])
         with pytest.warns(UserWarning, match=K):
@@ -253,13 +260,14 @@ def test_every_flip_in_a_loose_record_is_found(tmp_path):
     assert len(cache.damaged) == FLIPS
 
 
-def test_every_flip_in_a_pack_is_found(tmp_path):
+@pytest.mark.parametrize("seed", repeats())
+def test_every_flip_in_a_pack_is_found(tmp_path, seed):
     writer = Cache(tmp_path / "whole")
     for k in (K, K2):
         writer.put(k, RECORD)
     data, survived = writer.pack([K, K2], "both").read_bytes(), 0
     (tmp_path / "flipped").mkdir()
-    for bad in flips(data, seed=2):
+    for bad in flips(data, seed):
         (tmp_path / "flipped" / "both.zip").write_bytes(bad)
         cache = Cache(tmp_path / "flipped")
         n, damaged = cache.verify()
@@ -332,6 +340,26 @@ HOSTILE = {
     "another compression": hostile(**{"a.npy": GOOD}, compression=zipfile.ZIP_LZMA),
     "not an archive": seal(bytes(200)),
 }
+
+
+@pytest.mark.parametrize("seed", repeats())
+def test_what_is_hostile_in_a_random_way_is_refused_or_is_the_record(tmp_path, seed):
+    """Bytes of a record cut, doubled, exchanged or overwritten, and sealed again, so that no checksum helps."""
+    rng = random.Random(seed)
+    Cache(tmp_path).put(K, RECORD)
+    good = loose(tmp_path).read_bytes()
+    for _ in range(FLIPS):
+        a, b, c = sorted(rng.randrange(len(good)) for _ in range(3))
+        bad = rng.choice([
+            good[:a] + good[b:], good[:b] + good[a:], good[:a] + good[b:c] + good[a:b] + good[c:],
+            good[:a] + rng.randbytes(min(b - a, 40)) + good[a + min(b - a, 40) :],
+        ])  # fmt: skip
+        place(tmp_path, seal(bad))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            found = Cache(tmp_path).get(K)
+        assert found is None or all(c.dtype.kind in records.PLAIN_KINDS for c in found.columns.values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loose"]
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -430,9 +458,43 @@ def test_merge(tmp_path):
     assert mine.get(K).columns == {"a": 2, "b": 1, "c": 2}  # an outdated column gives way, a sound one stays
     assert mine.get(K).meta["versions"] == {"a": 2, "b": 2, "c": 1}
     assert same(mine.get(K2), RECORD) and same(mine.get(k3), RECORD) and k4 not in mine
-    assert mine.merge(theirs.folder) == 0 and mine.verify() == (3, [])
+    with pytest.warns(UserWarning, match=k4):
+        assert mine.merge(theirs.folder) == 0
+    assert mine.verify() == (3, [])
+    assert loose(theirs.folder, k4).read_bytes() == b"nonsense", "another's folder is left as it is"
     with pytest.raises(FileNotFoundError, match="no cache folder"):
         mine.merge(tmp_path / "nowhere")
+    for wrong in (tmp_path, theirs.folder / "loose"):
+        with pytest.raises(ValueError, match="holds no cache to merge from: neither packs nor loose/"):
+            mine.merge(wrong)
+
+
+def test_a_run_that_came_to_its_end_replaces_one_that_was_broken_off(tmp_path):
+    """Whichever cache is merged into the other, packed or not, and no column of the shorter run is left."""
+    def record(capped: bool, granted: int) -> Record:
+        names = ("capped", "t", "seen_only_by_the_shorter") if capped else ("capped", "t")
+        columns = {name: np.array(capped if name == "capped" else granted) for name in names}
+        return Record({"versions": dict.fromkeys(names, 1), "how": {"max_gradients": granted}}, columns)
+
+    short, long = record(True, 40), record(False, 1000)
+    for mine, theirs, brought in ((short, long, 1), (long, short, 0)):
+        for packed in (False, True):
+            folders = [tmp_path / f"{brought}{packed}{who}" for who in ("mine", "theirs")]
+            caches = [Cache(folder) for folder in folders]
+            for cache, one in zip(caches, (mine, theirs), strict=True):
+                cache.put(K, one)
+                if packed:
+                    cache.pack([K], "pack")
+                    loose(cache.folder).unlink()
+            assert caches[0].merge(folders[1]) == brought
+            assert same(caches[0].get(K), long) and same(Cache(folders[0]).get(K), long)
+
+
+def test_a_folder_called_like_a_pack_is_none(tmp_path):
+    (tmp_path / "folder.zip").mkdir()
+    cache = Cache(tmp_path)
+    cache.put(K, RECORD)
+    assert same(cache.get(K), RECORD) and cache.verify() == (1, [])
 
 
 def test_packed_records_are_read_fast(tmp_path):
@@ -460,13 +522,15 @@ rng = random.Random(seed)
 for _ in range(n):
     k = rng.choice(keys)
     columns = {name: np.full(size, who) for name, size in (("a", 1000), ("b", 10), ("c", 3000))}
+    if sys.argv[6] == "own":
+        columns = {f"of_{who}_{rng.randrange(3)}": np.full(9, who)}
     c.put(k, cache.Record({"who": who}, columns))
-    print(k, flush=True)
+    print(k, *columns, flush=True)
 """
 
 
-def start_writer(folder, who, n, seed=0):
-    arguments = [os.path.dirname(cache_module.__file__), str(folder), str(who), str(n), str(seed)]
+def start_writer(folder, who, n, seed=0, columns="same"):
+    arguments = [os.path.dirname(cache_module.__file__), str(folder), str(who), str(n), str(seed), columns]
     command = [sys.executable, "-W", "error", "-c", WRITER, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -486,7 +550,7 @@ def test_kills_lose_nothing_finished(tmp_path, kills):
         time.sleep(rng.uniform(0, 0.15))
         writer.kill()
         lines += writer.communicate()[0].splitlines(keepends=True)
-        reported = {line.strip() for line in lines if line.endswith("\n")}
+        reported = {line.split()[0] for line in lines if line.endswith("\n")}
         assert reported
         cache = Cache(tmp_path)
         finished.update(dict.fromkeys(reported, attempt))
@@ -497,8 +561,9 @@ def test_kills_lose_nothing_finished(tmp_path, kills):
         assert cache.verify() == (len(cache.keys()), []) and cache.damaged == []
 
 
-def test_two_processes_on_the_same_keys_agree(tmp_path):
-    writers = [start_writer(tmp_path, who, 300) for who in (1, 2)]
+@pytest.mark.parametrize("seed", repeats())
+def test_two_processes_on_the_same_keys_agree(tmp_path, seed):
+    writers = [start_writer(tmp_path, who, 100, 10 * seed + who) for who in (1, 2)]
     cache, read = Cache(tmp_path), 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -506,8 +571,19 @@ def test_two_processes_on_the_same_keys_agree(tmp_path):
             for k in cache.keys():
                 assert_whole(cache.get(k))
                 read += 1
-    assert [len(writer.communicate()[0].split()) for writer in writers] == [300, 300]
-    assert read and cache.verify() == (40, []) and temporaries(tmp_path) == []
+    assert [len(writer.communicate()[0].splitlines()) for writer in writers] == [100, 100]
+    assert read and cache.verify() == (len(cache.keys()), []) and temporaries(tmp_path) == []
+
+
+@pytest.mark.parametrize("seed", repeats())
+def test_processes_that_write_other_columns_lose_none(tmp_path, seed):
+    """Every column that a process was told is written is there, though the others read and write the same files."""
+    writers = {who: start_writer(tmp_path, who, 150, 10 * seed + who, "own") for who in (1, 2, 3)}
+    told = [line.split() for writer in writers.values() for line in writer.communicate()[0].splitlines()]
+    assert len(told) == 450 and all(writer.returncode == 0 for writer in writers.values())
+    cache = Cache(tmp_path)
+    assert not [(k, name) for k, name in told if name not in cache.get(k).columns]
+    assert cache.verify() == (len(cache.keys()), []) and temporaries(tmp_path) == []
 
 
 def test_temporary_files_are_no_records_and_old_ones_go(tmp_path):
@@ -541,12 +617,13 @@ def test_a_full_or_read_only_disk_gets_a_sentence(tmp_path, monkeypatch, functio
     assert cache.verify() == (1, [])
 
 
-def test_a_write_that_really_fails_half_way(tmp_path):
+@pytest.mark.parametrize("seed", repeats())
+def test_a_write_that_really_fails_half_way(tmp_path, seed):
     resource = pytest.importorskip("resource")
     cache = Cache(tmp_path)
     cache.put(K, RECORD)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (random.Random(seed).randrange(80_000), limits[1]))
     try:
         with pytest.raises(OSError, match="cannot write to the cache folder") as caught:
             cache.put(K2, Record({}, {"large": np.ones(10_000)}))

@@ -9,11 +9,13 @@ import lzma
 import tarfile
 import zipfile
 import zlib
+from tokenize import TokenError
 
 import numpy as np
 from PIL import Image
 
-DAMAGES = (EOFError, ValueError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
+DAMAGES = (EOFError, MemoryError, RecursionError, TokenError, ValueError, zlib.error, gzip.BadGzipFile, lzma.LZMAError,
+           tarfile.TarError, zipfile.BadZipFile)  # fmt: skip
 """What a reader may raise on a damaged archive."""
 
 

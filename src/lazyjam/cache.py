@@ -17,11 +17,13 @@ import time
 import uuid
 import warnings
 import zipfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock  # of the system, which frees it when the process that holds it dies
 
 from . import records
 from .records import Record as Record
@@ -36,6 +38,8 @@ class Cache:
 
     `damaged` lists the files, relative to `folder`, that this object found damaged so far.
     """
+
+    _sets_aside = True
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder, self.damaged, self._known = Path(folder), [], {}
@@ -62,8 +66,10 @@ class Cache:
         Raises OSError (same kind and errno) where the folder cannot be written; ValueError for a record too large, a
         column whose name is no identifier or whose dtype is not plain, and a key that is none.
         """
-        old = self._load(key, None)
-        self._write(self._path(key), records.encode(key, records.overlay(old, record) if old else record))
+        path, data = self._path(key), records.encode(key, record)
+        with self._alone(path):
+            old = self._load(key, None)
+            self._write(path, records.encode(key, records.overlay(old, record)) if old else data)
 
     def check_writable(self) -> None:
         """Raises OSError where the folder cannot be written, so that it is known before anything is computed."""
@@ -123,14 +129,21 @@ class Cache:
     def merge(self, folder: str | os.PathLike[str]) -> int:
         """Copy what another cache has and this one lacks; the number of records that brought something.
 
-        What is sound here stays, unless the other's column has a higher version. FileNotFoundError without `folder`.
+        What is sound here stays, unless the other's column has a higher version, or a run that was broken off here was
+        granted more gradients there. Nothing is changed there. FileNotFoundError without `folder`, ValueError for one
+        that holds neither packs nor records.
         """
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"there is no cache folder {str(folder)!r} to merge from.")
         other, brought = Cache(folder), 0
+        other._sets_aside = False
+        if not other._files() and not other._packs():
+            raise ValueError(f"the folder {str(folder)!r} holds no cache to merge from: neither packs nor loose/.")
         for k in other.keys():
             mine, theirs = self.get(k), other.get(k)
-            if mine and theirs:
+            if mine and theirs and records.outdone(theirs, mine):
+                continue
+            if mine and theirs and not records.outdone(mine, theirs):
                 old, new = (record.meta.get("versions", {}) for record in (mine, theirs))
                 theirs = records.without(theirs, {c for c in mine.columns if old.get(c, 0) >= new.get(c, 0)})
             if theirs and (theirs.columns or not mine):
@@ -150,7 +163,7 @@ class Cache:
     def _packs(self) -> list[_Pack]:
         """The packs, sorted by name; those that are new or have changed since the last call are read."""
         packs = {}
-        for path in sorted(self.folder.glob("*.zip")):
+        for path in filter(Path.is_file, sorted(self.folder.glob("*.zip"))):
             stat = path.stat()
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             pack = self._known.get(path)
@@ -173,6 +186,8 @@ class Cache:
             if pack:
                 pack.members.pop(key, None)
                 self._report(f"{pack.path.name}/{key}.npz", f"{fault}; it is not used")
+            elif not self._sets_aside:
+                self._report(str(path.relative_to(self.folder)), f"{fault}; it is not used")
             else:
                 with suppress(OSError):  # another process was first, or the folder is read-only
                     os.replace(path, f"{path}.damaged")
@@ -183,24 +198,44 @@ class Cache:
         self.damaged.append(name)
         warnings.warn(f"the cache file {name} in {self.folder} is damaged: {what}.", stacklevel=4)
 
+    @contextmanager
+    def _alone(self, path: Path) -> Iterator[None]:
+        """No other process adds a column to a record of this folder meanwhile, or it would be lost."""
+        lock = FileLock(path.parent / "lock")
+        with self._said():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(NotImplementedError):  # a file system without locks
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
     def _write(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            with self._said():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(temporary, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+        finally:
+            with suppress(OSError):  # it is still there only if something failed
+                temporary.unlink()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """An error of the disk becomes a sentence of the same kind."""
+        try:
+            yield
         except OSError as error:
             sentence = (
                 f"cannot write to the cache folder {self.folder} ({error.strerror or error}): what was finished so far "
                 f"is safe, so make room or choose a folder that can be written, and run again."
             )
             raise OSError(error.errno, sentence) from error
-        finally:
-            with suppress(OSError):  # it is still there only if something failed
-                temporary.unlink()
 
 
 class _Pack:

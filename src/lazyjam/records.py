@@ -65,15 +65,21 @@ def is_key(text: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{32}", text) is not None
 
 
+def outdone(one: Record, other: Record) -> bool:
+    """Whether a run was broken off, and the other one was granted more gradients."""
+    granted = [run.meta.get("how", {}).get("max_gradients", 0) for run in (one, other)]
+    return bool(one.columns.get("capped")) and granted[0] < granted[1]
+
+
 def overlay(old: Record, new: Record) -> Record:
     """The union of two records, where the new one wins. It is of single precision if a column of it is.
 
-    Of a run that was broken off nothing is left, where the other one was granted more gradients.
+    Nothing is left of one that is `outdone` by the other.
     """
-    for one, other in ((old, new), (new, old)):
-        granted = [run.meta.get("how", {}).get("max_gradients", 0) for run in (one, other)]
-        if one.columns.get("capped") and granted[0] < granted[1]:
-            return other
+    if outdone(old, new):
+        return new
+    if outdone(new, old):
+        return old
     versions = {**old.meta.get("versions", {}), **new.meta.get("versions", {})}
     meta = {**old.meta, **new.meta, **({"versions": versions} if versions else {})}
     was_single = old.meta.get("how", {}).get("precision") == "single"
