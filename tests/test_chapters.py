@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from lazyjam.cache import Cache
+from lazyjam.chapters import chapters, project
 from lazyjam.claims import MIME, claims
+from lazyjam.parameters import checked
 
 BOOK = Path(__file__).parent.parent / "book"
 CHAPTERS = sorted(path.stem for path in BOOK.glob("*.ipynb"))
@@ -72,7 +74,7 @@ def test_style(chapter):
     notebook = nbformat.read(BOOK / f"{chapter}.ipynb", as_version=4)
     given = parameters(chapter)
     lines = [cell.source.strip().split("\n") for cell in code_cells(chapter)]
-    assert sorted(map(len, lines))[-2] <= 20 and max(map(len, lines)) <= 25  # a list of parameters may be longer
+    assert len(lines[0]) <= 25 and max(map(len, lines[1:])) <= 20  # the first lists the parameters
     words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
     assert words >= 8 * sum(len([line for line in cell if line.strip()]) for cell in lines)
     assert given and set(QUICK[chapter]) | set(PAPER[chapter]) <= set(given)
@@ -101,6 +103,15 @@ def test_computes_from_an_empty_cache(chapter, tmp_path, monkeypatch):
 def test_quick_and_paper_name_every_chapter():
     assert set(QUICK) == set(PAPER) == set(CHAPTERS)
     assert json.dumps(QUICK) and json.dumps(PAPER)
+
+
+@pytest.mark.parametrize("sizes", [QUICK, PAPER], ids=["quick", "paper"])
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_sizes_of_a_file_are_taken(chapter, sizes):
+    """There are as many images, and lists that go together have one length."""
+    given = checked(chapters(project(BOOK))[chapter], sizes[chapter])
+    if "right_narrowest" in given:
+        assert len(given["right_narrowest"]) == len(given["right_alpha_tilde"])
 
 
 def test_the_front_page_leads_to_every_chapter():

@@ -82,6 +82,8 @@ BAD = [
     (dict(pca_on="test"), "Unknown pca_on 'test': choose one of pool, train."),
     (dict(architecture="transformer"), "unknown architecture 'transformer': choose one of fc, cnn"),
     (dict(h=0), "h must be positive, got 0."),
+    (dict(h=10**30), f"h must be at most 1000000000, got 1{30 * '0'}."),
+    (dict(seed=10**9 + 1), "seed must be at most 1000000000, got 1000000001."),
     (dict(h=2.5), "h must be of type int, got 2.5."),
     (dict(h=True), "h must be of type int, got True."),
     (dict(L=0), "L must be positive, got 0."),
@@ -481,6 +483,19 @@ def test_the_record_says_how_it_was_made(cache):
     assert record.meta["how"] == how
     assert record.meta["provenance"]["torch"] == torch.__version__ and len(record.meta["provenance"]["checksum"]) == 64
     assert record.meta["cost"]["gradients"] > 0 and record.meta["versions"]["N_delta"] == N_delta.version
+
+
+def test_a_complete_cache_need_not_be_writable(cache, monkeypatch):
+    whole = quiet(cache=cache, **AXES)
+    monkeypatch.setattr(Cache, "_write", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
+    xr.testing.assert_identical(quiet(cache=cache, **AXES), whole)
+    with pytest.raises(OSError, match="Read-only"):
+        quiet(cache=cache, **{**AXES, "seed": [99]})
+
+
+def test_a_slip_of_the_finger_is_no_sweep(as_a_user):
+    with pytest.raises(ValueError, match="a sweep has at most 100,000 runs, got 2,000,000: make several of it."):
+        quiet(seed=range(10**6), h=[4, 8])
 
 
 def test_processes_give_the_same_table(cache, small_batches):

@@ -184,7 +184,8 @@ def test_a_run_ends_in_a_batch_where_it_does_alone(method):
 def test_single_precision_leaves_out_as_much(monkeypatch):
     setup = Setup(dataset="stripe", preprocessing="none", d=4, P=100, P_test=100, h=48)
     seen, on = [], module.Problem.on
-    monkeypatch.setattr(module.Problem, "on", lambda self, rows, feels: seen.append(self.x.dtype) or on(self, rows, feels))
+    of_type = lambda self, rows, feels: seen.append(self.x.dtype) or on(self, rows, feels)  # noqa: E731
+    monkeypatch.setattr(module.Problem, "on", of_type)
     single, double = (train([setup], precision=precision) for precision in ("single", "double"))
     assert {torch.float32, torch.float64} == set(seen)
     torch.testing.assert_close(single.f_train, double.f_train, rtol=0, atol=1e-3 * float(double.f_train.abs().max()))

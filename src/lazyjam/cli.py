@@ -131,7 +131,7 @@ def _dask(scheduler: str | None) -> Iterator[Executor]:
         raise ValueError("--executor dask needs --scheduler ADDRESS, like tcp://host:8786.")
     try:
         client = Client(scheduler, timeout=5)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:  # it depends on the protocol
         raise ValueError(f"no dask scheduler answers at {scheduler!r} ({error}): correct --scheduler.") from error
     with client:
         yield client.get_executor()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -21,6 +21,8 @@ from .precision import checked_precision
 from .setups import Setup
 from .training import GPU_PROCESSES, MAX_GRADIENTS, batches_of, checked_device, compute, share_gpu, stamp
 from .workers import spread
+
+MOST = 100_000  # runs of a sweep; more are a slip of the finger
 
 
 def sweep(
@@ -103,6 +105,9 @@ def grid_of(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], S
     for name, v in axes.items():
         if isinstance(v, str) or not isinstance(v, Iterable):
             raise ValueError(f"an axis is a list of values, got {name} = {v!r}: put a single value in the setup.")
+    runs = math.prod(len(v) for v in axes.values() if isinstance(v, Sized) and not isinstance(v, xr.DataArray))
+    if runs > MOST:
+        raise ValueError(f"a sweep has at most {MOST:,} runs, got {runs:,}: make several of it.")
     coords = {name: list(v) for name, v in axes.items() if not isinstance(v, xr.DataArray)}
     dependent = {name: v for name, v in axes.items() if isinstance(v, xr.DataArray)}
     for name, values in coords.items():
@@ -148,7 +153,7 @@ def collect(
     executor: Executor | None, how: dict[str, Any],
 ) -> Iterator[dict[Setup, Record]]:
     """The records that task(batch) returns for every batch, as they come. They are kept here: workers need no disk."""
-    if cache is not None:
+    if cache is not None and batches:
         cache.check_writable()
     sharing = {}
     if how["device"].startswith("cuda"):

@@ -31,7 +31,7 @@ def from_file(chapter: Chapter, path: Path, known: Iterable[str]) -> dict[str, A
         raise FileNotFoundError(f"there is no file {str(path)!r}: correct -f.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path} must hold `parameter: value` or `chapter: {{parameter: value}}`, got {content!r}.")

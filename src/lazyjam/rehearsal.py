@@ -83,7 +83,8 @@ def failures(chapter: Chapter, parameters: dict[str, Any]) -> Iterator[tuple[str
             try:
                 exec(compile(cell.source, f"<{chapter.name}, cell {number}>", "exec"), names)
             except Exception as error:
-                yield f"code cell {number} raises {type(error).__name__}: {error}", error
+                said = f"{error}".partition("\n")[0]  # torch adds a page of its own stack
+                yield f"code cell {number} raises {type(error).__name__}: {said}", error
             if cell.is_parameters:
                 names.update(parameters, **({"figures": figures} if "figures" in chapter.parameters else {}))
 

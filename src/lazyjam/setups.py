@@ -26,6 +26,7 @@ from .spelling import nearest
 from .tangents import Tangent
 from .types import Inputs, Outputs, Params, PerRun
 
+LARGEST = 10**9  # of a whole number: nobody has a machine for more, and torch's own words on it take a screen
 AT_ONCE = 1000  # test points: what a layer makes of more does not stay in the cache of a core
 
 
@@ -74,7 +75,9 @@ class Setup:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _coerced(field.name, field.type, getattr(self, field.name)))
+            object.__setattr__(self, field.name, value := _coerced(field.name, field.type, getattr(self, field.name)))
+            if field.type == "int" and value > LARGEST:
+                raise ValueError(f"{field.name} must be at most {LARGEST}, got {value}.")
         for name in ("P", "h", "L", "d", "alpha_tilde", "t_max"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
