@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 import warnings
@@ -358,7 +359,7 @@ def test_what_is_hostile_in_a_random_way_is_refused_or_is_the_record(tmp_path, s
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             found = Cache(tmp_path).get(K)
-        assert found is None or all(c.dtype.kind in records.PLAIN_KINDS for c in found.columns.values())
+        assert found is None or same(found, RECORD)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loose"]
 
 
@@ -453,6 +454,10 @@ def test_merge(tmp_path):
     theirs.pack([k3], "pack")
     loose(theirs.folder, k3).unlink()
     place(theirs.folder, b"nonsense", k4)
+    foreign = theirs.folder / "mine.tmp"
+    foreign.write_bytes(b"important")
+    os.utime(foreign, (0, 0))
+    before = {path: path.read_bytes() for path in theirs.folder.rglob("*") if path.is_file()}
     with pytest.warns(UserWarning, match=k4):
         assert mine.merge(theirs.folder) == 2
     assert mine.get(K).columns == {"a": 2, "b": 1, "c": 2}  # an outdated column gives way, a sound one stays
@@ -461,7 +466,8 @@ def test_merge(tmp_path):
     with pytest.warns(UserWarning, match=k4):
         assert mine.merge(theirs.folder) == 0
     assert mine.verify() == (3, [])
-    assert loose(theirs.folder, k4).read_bytes() == b"nonsense", "another's folder is left as it is"
+    after = {path: path.read_bytes() for path in theirs.folder.rglob("*") if path.is_file()}
+    assert after == before, "another's folder is left as it is"
     with pytest.raises(FileNotFoundError, match="no cache folder"):
         mine.merge(tmp_path / "nowhere")
     for wrong in (tmp_path, theirs.folder / "loose"):
@@ -476,10 +482,12 @@ def test_a_run_that_came_to_its_end_replaces_one_that_was_broken_off(tmp_path):
         columns = {name: np.array(capped if name == "capped" else granted) for name in names}
         return Record({"versions": dict.fromkeys(names, 1), "how": {"max_gradients": granted}}, columns)
 
-    short, long = record(True, 40), record(False, 1000)
-    for mine, theirs, brought in ((short, long, 1), (long, short, 0)):
+    pairs = [(record(True, one), record(False, other)) for one, other in ((40, 1000), (100, 100), (1000, 40))]
+    merges = [(short, long, 1, long) for short, long in pairs] + [(long, short, 0, long) for short, long in pairs]
+    merges.append((record(True, 40), record(True, 1000), 1, record(True, 1000)))
+    for number, (mine, theirs, brought, expected) in enumerate(merges):
         for packed in (False, True):
-            folders = [tmp_path / f"{brought}{packed}{who}" for who in ("mine", "theirs")]
+            folders = [tmp_path / f"{number}{packed}{who}" for who in ("mine", "theirs")]
             caches = [Cache(folder) for folder in folders]
             for cache, one in zip(caches, (mine, theirs), strict=True):
                 cache.put(K, one)
@@ -487,7 +495,7 @@ def test_a_run_that_came_to_its_end_replaces_one_that_was_broken_off(tmp_path):
                     cache.pack([K], "pack")
                     loose(cache.folder).unlink()
             assert caches[0].merge(folders[1]) == brought
-            assert same(caches[0].get(K), long) and same(Cache(folders[0]).get(K), long)
+            assert same(caches[0].get(K), expected) and same(Cache(folders[0]).get(K), expected)
 
 
 def test_a_folder_called_like_a_pack_is_none(tmp_path):
@@ -526,6 +534,17 @@ for _ in range(n):
         columns = {f"of_{who}_{rng.randrange(3)}": np.full(9, who)}
     c.put(k, cache.Record({"who": who}, columns))
     print(k, *columns, flush=True)
+"""
+
+
+HOLDER = """
+import fcntl, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True)
+file = open(folder / "lock", "ab")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(60)
 """
 
 
@@ -589,12 +608,47 @@ def test_processes_that_write_other_columns_lose_none(tmp_path, seed):
 def test_temporary_files_are_no_records_and_old_ones_go(tmp_path):
     cache = Cache(tmp_path)
     cache.put(K, RECORD)
-    young, old = (loose(tmp_path).with_name(f"{K}.npz.{age}.tmp") for age in ("young", "old"))
-    young.write_bytes(b"half")
-    old.write_bytes(b"half")
-    os.utime(old, (0, 0))
+    young, old = (loose(tmp_path).with_name(f"{K}.npz.{32 * digit}.tmp") for digit in "01")
+    others = [tmp_path / f"pack.zip.{32 * '2'}.tmp", tmp_path / "loose" / f"probe.{32 * '3'}.tmp"]
+    foreign = [tmp_path / "important.tmp", tmp_path / "loose" / "notes.npz.tmp"]
+    for path in (young, old, *others, *foreign):
+        path.write_bytes(b"half")
+    for path in (old, *others, *foreign):
+        os.utime(path, (0, 0))
     cache = Cache(tmp_path)
-    assert cache.keys() == [K] and cache.verify() == (1, []) and temporaries(tmp_path) == [young]
+    assert cache.keys() == [K] and cache.verify() == (1, []) and old.exists(), "who reads changes nothing"
+    cache.check_writable()
+    assert sorted(temporaries(tmp_path)) == sorted([young, *foreign])
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch, code):
+    fcntl, cache = pytest.importorskip("fcntl"), Cache(tmp_path)
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    cache.put(K, RECORD)
+    assert same(cache.get(K), RECORD)
+    code = errno.EIO
+    with pytest.raises(OSError, match="cannot write to the cache folder"):
+        cache.put(K, RECORD)
+
+
+def test_a_record_is_written_when_the_lock_is_free(tmp_path):
+    """And at once, if the process that held it has died."""
+    pytest.importorskip("fcntl")
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(loose(tmp_path).parent)], stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    writer = threading.Thread(target=Cache(tmp_path).put, args=(K, RECORD))
+    writer.start()
+    writer.join(0.2)
+    assert writer.is_alive() and not loose(tmp_path).exists()
+    holder.kill()
+    holder.communicate()
+    writer.join(5)
+    assert not writer.is_alive() and same(Cache(tmp_path).get(K), RECORD)
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])

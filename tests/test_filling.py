@@ -221,13 +221,17 @@ def test_a_killed_worker_loses_the_batch_it_was_at_and_every_result_arrives_once
         return [(who, *what) for who, said, *what in lines if said == word]
 
     class Killing(Cache):
-        """A cache on the side of the client. When ten results have come, it kills a worker that is at a run."""
+        """A cache on the side of the client. When ten results have come, it kills a worker that is at its third or a
+        later run."""
 
         def put(self, key, record):
             came.append(key)
             while len(came) == 10 and not victims:
-                if busy := {*told("begins")} - {*told("ends")}:
-                    victims.append(busy.pop()[0])
+                time.sleep(0.01)
+                ends = told("ends")
+                busy = {who for who, *_ in {*told("begins")} - {*ends} if sum(who == one for one, *_ in ends) >= 2}
+                if busy:
+                    victims.append(busy.pop())
                     os.kill(int(victims[0]), signal.SIGKILL)
             super().put(key, record)
 
@@ -240,11 +244,10 @@ def test_a_killed_worker_loses_the_batch_it_was_at_and_every_result_arrives_once
         table = sweep(setup, [N_delta, slow], Killing(cache.folder), executor=client.get_executor(), progress=False,
                       **axes)
     assert sorted(came) == sorted(set(came)) == sorted(cache.keys()) and len(came) == 24
-    begun, ended = told("begins"), told("ends")
-    assert len([who for who, *_ in ended if who == victims[0]]) >= 2, "the victim had finished some"
+    begun = told("begins")
     assert len({who for who, *_ in begun} - {*victims}) >= 1, "others did the rest"
-    # the run that it was at, and at most one that it had finished and not delivered yet
-    assert 25 <= len(begun) <= 26 and len({tuple(what) for _, *what in begun}) == 24
+    # the run that it was at, and perhaps what it had finished and not delivered yet; with kept futures these are six
+    assert 25 <= len(begun) <= 27 and len({tuple(what) for _, *what in begun}) == 24
     here = sweep(setup, [N_delta, slow], None, progress=False, **axes)
     assert (table.slow == here.slow).all() and (table.N_delta == here.N_delta).all()
 

@@ -2,7 +2,6 @@
 
 from contextlib import chdir
 
-import jaxtyping
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -24,14 +23,6 @@ values = numbers | words | st.booleans() | st.none() | st.lists(numbers | words,
 names = st.sampled_from(NAMES) | st.text(max_size=8)
 ROUGH = dict(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 rough = settings(max_examples=300, derandomize=True, **ROUGH)
-
-
-@pytest.fixture
-def as_a_user():
-    """Without the checks of types that pytest adds, which come before the sentences that a user sees."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def taken_or_refused(chapter, get):
@@ -69,7 +60,7 @@ def on_the_command_line(tmp_path_factory, as_a_user, words):
 
 
 drawn = given(words=st.lists(given_words | options, max_size=3))
-test_words_on_the_command_line = settings(rough, max_examples=100)(drawn(on_the_command_line))
+test_words_on_the_command_line = settings(rough, max_examples=30)(drawn(on_the_command_line))
 test_random_words = pytest.mark.stress(settings(max_examples=2000, **ROUGH)(drawn(on_the_command_line)))
 
 

@@ -20,6 +20,7 @@ from lazyjam.stripe import (
     beta_lazy,
     gradient_noise,
     gradient_ratio,
+    late_information,
     late_kernel_errors,
     squeeze,
     squeezed_information,
@@ -121,12 +122,16 @@ def test_kernel_of_squeezed_inputs_by_hand():
 
 
 def test_later_ratios_by_hand():
-    end = train([ONE.replace(P=30, P_test=50)])
+    end = train([ONE.replace(P_test=50)])
     along = float(alignment(end)[0, 1])
     assert float(Lambda_felt(end)) == pytest.approx(math.sqrt(2 * along / (1 - along)))  # d = 3, so two others
-    for ratio, error in zip((Lambda_at_end, Lambda_felt), late_kernel_errors(end)[0], strict=True):
-        f = end.by_kernel(end.w0, squeeze(end.setup, ratio(end)))
+    x, y = end.data.train
+    found = zip((Lambda_at_end, Lambda_felt), late_kernel_errors(end)[0], late_information(end)[0], strict=True)
+    for ratio, error, known in found:
+        scale = squeeze(end.setup, ratio(end))
+        f = end.by_kernel(end.w0, scale)
         assert float(error) == float((f * end.data.test.y <= 0).double().mean())
+        torch.testing.assert_close(known, information(ntk(end.network, end.w0, x * scale)[0], y))
     one = {"W1": torch.eye(3, dtype=torch.float64)[None], "W2": torch.ones(1, 1, 3, dtype=torch.float64)}
     assert float(Lambda_felt(replace(end, w=one))) == pytest.approx(1)  # a neuron along every axis
 

@@ -14,9 +14,9 @@ from tokenize import TokenError
 import numpy as np
 from PIL import Image
 
-DAMAGES = (EOFError, MemoryError, RecursionError, TokenError, ValueError, zlib.error, gzip.BadGzipFile, lzma.LZMAError,
+DAMAGES = (EOFError, RecursionError, TokenError, ValueError, zlib.error, gzip.BadGzipFile, lzma.LZMAError,
            tarfile.TarError, zipfile.BadZipFile)  # fmt: skip
-"""What a reader may raise on a damaged archive."""
+"""What a reader may raise on a damaged archive. (numpy parses the head of an array as Python.)"""
 
 
 def digits() -> tuple[bytes, bytes]:

@@ -80,7 +80,9 @@ def eligible(cache: Cache) -> list[Kept]:
             continue
         if record.meta["versions"].get("probe") == probe.version and not record.columns["capped"]:
             with suppress(TypeError, ValueError):  # a later version's field, or one that is refused by now
-                found.append(Kept(key, Setup(**record.meta["fields"]), record))
+                setup = Setup(**record.meta["fields"])
+                if setup.key == key:  # else the results of such runs have changed, and nobody reads it any more
+                    found.append(Kept(key, setup, record))
     return found
 
 

@@ -3,7 +3,8 @@
 With records.py, which turns one record into bytes and back, the only module that knows the disk format; it knows
 neither torch nor physics. Like git, a cache has
 
-* loose records, `loose/ab/<key>.npz`: one file per run, written whole or not at all, by any number of processes;
+* loose records, `loose/ab/<key>.npz`: one file per run, written whole or not at all, by any number of processes,
+  which wait for each other at `loose/ab/lock`;
 * packs, `<name>.zip`: many records in one file, which is what is committed.
 
 A damaged record is named in a warning, set aside, and counts as missing.
@@ -11,6 +12,7 @@ A damaged record is named in a warning, set aside, and counts as missing.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -18,19 +20,24 @@ import uuid
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock  # of the system, which frees it when the process that holds it dies
 
 from . import records
 from .records import Record as Record
 from .records import key as key
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 MAX_PACK_BYTES = 8 * 10**6  # packs are committed
 STALE_SECONDS = 3600  # a temporary file older than this was left by a killed process
+TEMPORARY = re.compile(r"(probe|[0-9a-f]{32}\.npz|[A-Za-z0-9_-]+\.zip)\.[0-9a-f]{32}\.tmp")
+LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # some network file systems
 
 
 class Cache:
@@ -43,10 +50,6 @@ class Cache:
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder, self.damaged, self._known = Path(folder), [], {}
-        for left in [*self.folder.glob("*.tmp"), *self.folder.glob("loose/*/*.tmp")]:
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                    left.unlink()
 
     def __reduce__(self) -> tuple:
         return Cache, (self.folder.absolute(),)
@@ -72,10 +75,17 @@ class Cache:
             self._write(path, records.encode(key, records.overlay(old, record)) if old else data)
 
     def check_writable(self) -> None:
-        """Raises OSError where the folder cannot be written, so that it is known before anything is computed."""
-        probe = self.folder / "loose" / "probe.tmp"
+        """Raises OSError where the folder cannot be written, so that it is known before anything is computed.
+
+        What killed processes left of files that they had begun goes.
+        """
+        probe = self.folder / "loose" / "probe"
         self._write(probe, b"")
         probe.unlink(missing_ok=True)
+        for left in (path for folder in ("", "loose/", "loose/*/") for path in self.folder.glob(f"{folder}*.tmp")):
+            with suppress(OSError):
+                if TEMPORARY.fullmatch(left.name) and time.time() - left.stat().st_mtime > STALE_SECONDS:
+                    left.unlink()
 
     def __contains__(self, key: str) -> bool:
         """Whether a file holds the key; only `get` tells whether the record is sound."""
@@ -129,9 +139,9 @@ class Cache:
     def merge(self, folder: str | os.PathLike[str]) -> int:
         """Copy what another cache has and this one lacks; the number of records that brought something.
 
-        What is sound here stays, unless the other's column has a higher version, or a run that was broken off here was
-        granted more gradients there. Nothing is changed there. FileNotFoundError without `folder`, ValueError for one
-        that holds neither packs nor records.
+        What is sound here stays, unless the other's column has a higher version, or a run that was broken off here came
+        to its end there, or was granted more gradients. Nothing is changed there. FileNotFoundError without `folder`,
+        ValueError for one that holds neither packs nor records.
         """
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"there is no cache folder {str(folder)!r} to merge from.")
@@ -200,16 +210,22 @@ class Cache:
 
     @contextmanager
     def _alone(self, path: Path) -> Iterator[None]:
-        """No other process adds a column to a record of this folder meanwhile, or it would be lost."""
-        lock = FileLock(path.parent / "lock")
-        with self._said():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(NotImplementedError):  # a file system without locks
-                lock.acquire()
-        try:
+        """No other process adds a column to a record of this folder meanwhile, or it would be lost.
+
+        The system frees the lock when a process dies. Without locks, on Windows and on some network file systems, one
+        of two that write the same record at the same time may win.
+        """
+        with ExitStack() as stack:
+            with self._said():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(open(path.parent / "lock", "ab"))
+                try:
+                    if fcntl:
+                        fcntl.flock(file, fcntl.LOCK_EX)
+                except OSError as error:
+                    if error.errno not in LOCKLESS:
+                        raise
             yield
-        finally:
-            lock.release()
 
     def _write(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")

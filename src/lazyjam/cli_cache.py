@@ -67,7 +67,7 @@ def pack(
 
 @store.command()
 def merge(other: Annotated[Path, typer.Argument(metavar="FOLDER")], folder: Folder = None) -> None:
-    """Copy the records that the cache FOLDER has and this one lacks."""
+    """Copy the records that the cache FOLDER has and this one lacks, or broke off."""
     typer.echo(f"{_cache(folder).merge(other)} records are new or have new columns")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -105,10 +105,9 @@ def grid_of(setup: Setup, axes: dict[str, Any]) -> tuple[dict[tuple[int, ...], S
     for name, v in axes.items():
         if isinstance(v, str) or not isinstance(v, Iterable):
             raise ValueError(f"an axis is a list of values, got {name} = {v!r}: put a single value in the setup.")
-    runs = math.prod(len(v) for v in axes.values() if isinstance(v, Sized) and not isinstance(v, xr.DataArray))
-    if runs > MOST:
-        raise ValueError(f"a sweep has at most {MOST:,} runs, got {runs:,}: make several of it.")
-    coords = {name: list(v) for name, v in axes.items() if not isinstance(v, xr.DataArray)}
+    coords = {name: [*itertools.islice(v, MOST + 1)] for name, v in axes.items() if not isinstance(v, xr.DataArray)}
+    if math.prod(map(len, coords.values())) > MOST:
+        raise ValueError(f"a sweep has at most {MOST:,} runs, got more: make several of it.")
     dependent = {name: v for name, v in axes.items() if isinstance(v, xr.DataArray)}
     for name, values in coords.items():
         if not values:

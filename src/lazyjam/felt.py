@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -53,5 +54,9 @@ def felt(problem: Problem, point: Point) -> Felt:
     if not bool(pays.any()):
         return Felt(problem, point, None)
     near = near | ~pays
-    some = problem.on(near.any(0).nonzero()[:, 0], near)
+    rows = near.any(0)
+    if bool(rows.all()):
+        some = replace(problem, feels=near)
+        return Felt(some, some.by(point.w, point.tangent), near)
+    some = problem.on(rows.nonzero()[:, 0], near)
     return Felt(some, some.at(point.w), near)

@@ -67,8 +67,9 @@ def gradient_flow(
 
     w0: initial weights with an axis of runs R. data: inputs (P, d) and labels +-1 (P,). alpha: (R,), the scale of the
     output in the NTK normalisation (alpha_tilde = sqrt(h) alpha). method: "euler" (the authors' rule), "rkc",
-    "implicit", or "switching" from the one to the other; tol is its tolerance: the error of the predictor per step, for
-    Euler the factor on the authors' bounds. landmarks: (R, K) ascending times at which every run lands exactly. A run
+    "implicit", or "switching" from the one to the other; tol is its tolerance: the error of the predictor per step
+    (of a quadratic loss, in units of the largest pull that is left, down to rounding), for Euler the factor on the
+    authors' bounds. landmarks: (R, K) ascending times at which every run lands exactly. A run
     ends when its loss does (LOSSES), at t_max, or at the guard max_gradients, which is reported as CAPPED and decides
     nothing.
 

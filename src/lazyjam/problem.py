@@ -63,7 +63,10 @@ class Problem:
 
     def at(self, w: Flat) -> "Point":
         """Predictor and velocity at the weights w: one gradient."""
-        tangent = self.network.tangent(unflatten(w, self.like), self.x)
+        return self.by(w, self.network.tangent(unflatten(w, self.like), self.x))
+
+    def by(self, w: Flat, tangent: Tangent) -> "Point":
+        """The same, where the tangent of the network at w is known."""
         f = self.alpha[:, None] * (tangent.f - self.f_tilde_0)
         slope = self.loss.slope(self.delta(f))
         v = tangent.vjp(slope * self._per_slope)

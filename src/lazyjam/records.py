@@ -66,9 +66,10 @@ def is_key(text: str) -> bool:
 
 
 def outdone(one: Record, other: Record) -> bool:
-    """Whether a run was broken off, and the other one was granted more gradients."""
+    """Whether a run was broken off, and the other one came to its end or was granted more gradients."""
+    finished = "capped" in other.columns and not other.columns["capped"]
     granted = [run.meta.get("how", {}).get("max_gradients", 0) for run in (one, other)]
-    return bool(one.columns.get("capped")) and granted[0] < granted[1]
+    return bool(one.columns.get("capped")) and (finished or granted[0] < granted[1])
 
 
 def overlay(old: Record, new: Record) -> Record:

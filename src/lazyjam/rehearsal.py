@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -83,7 +84,7 @@ def failures(chapter: Chapter, parameters: dict[str, Any]) -> Iterator[tuple[str
             try:
                 exec(compile(cell.source, f"<{chapter.name}, cell {number}>", "exec"), names)
             except Exception as error:
-                said = f"{error}".partition("\n")[0]  # torch adds a page of its own stack
+                said = re.split("Exception raised from|frame #", f"{error}")[0].strip()  # torch adds its own stack
                 yield f"code cell {number} raises {type(error).__name__}: {said}", error
             if cell.is_parameters:
                 names.update(parameters, **({"figures": figures} if "figures" in chapter.parameters else {}))

@@ -26,7 +26,7 @@ from .spelling import nearest
 from .tangents import Tangent
 from .types import Inputs, Outputs, Params, PerRun
 
-LARGEST = 10**9  # of a whole number: nobody has a machine for more, and torch's own words on it take a screen
+LARGEST = 10**9  # of a size: nobody has a machine for more, and torch's own words on it take a screen
 AT_ONCE = 1000  # test points: what a layer makes of more does not stay in the cache of a core
 
 
@@ -75,12 +75,13 @@ class Setup:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, value := _coerced(field.name, field.type, getattr(self, field.name)))
-            if field.type == "int" and value > LARGEST:
-                raise ValueError(f"{field.name} must be at most {LARGEST}, got {value}.")
+            object.__setattr__(self, field.name, _coerced(field.name, field.type, getattr(self, field.name)))
         for name in ("P", "h", "L", "d", "alpha_tilde", "t_max"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        for name in ("P", "P_test", "P_kernel", "d", "h", "L", "batch"):
+            if getattr(self, name) > LARGEST:
+                raise ValueError(f"{name} must be at most {LARGEST}, got {getattr(self, name)}.")
         if not math.isfinite(self.alpha_tilde):
             raise ValueError(f"alpha_tilde must be finite, got {self.alpha_tilde}.")
         for name in ("seed", "seed_data"):

@@ -110,6 +110,8 @@ def _named(dataset: str, paths: list[str]) -> Iterator[None]:
     """Turn what a damaged file can raise into one sentence that names the file."""
     try:
         yield
+    except MemoryError as e:
+        raise MemoryError(f"{', '.join(paths)} holds, or says that it holds, more than the memory does ({e}).") from e
     except DAMAGES as e:
         if dataset.startswith("file:"):
             need = "it must be an .npz file with numbers x (n, ...) and whole-number labels y (n,)"

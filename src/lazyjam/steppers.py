@@ -56,7 +56,8 @@ def _error(problem: Problem, df: Outputs, before: Outputs, after: Outputs, tol: 
     """The error df of the predictor in units of tol, on the scale that matters: the margin is one.
 
     A loss that ends by its energy falls exponentially at last, to far below tol, and how long that takes is asked for:
-    there the scale is the largest pull that is left, or a step might leap to the end.
+    there the scale is the largest pull that is left, or a step might leap to the end. What rounding makes of f, a
+    difference times alpha, is no error of a step.
 
     Infinite for a step that more than doubles the loss, which a gradient flow never raises, or hardly, where a weight
     decay pulls: such a step has exploded, and its output is so large that its error looks small beside it.
@@ -64,7 +65,8 @@ def _error(problem: Problem, df: Outputs, before: Outputs, after: Outputs, tol: 
     old, new = (problem.loss.value(problem.delta(f)).mean(1) for f in (before, after))
     left = 1.0
     if problem.loss.ends == "energy":
-        left = problem.loss.slope(problem.delta(before)).abs().amax(1).clamp(max=1)
+        rounding = 4 * torch.finfo(before.dtype).eps * problem.alpha * problem.f_tilde_0.abs().amax(1)
+        left = problem.loss.slope(problem.delta(before)).abs().amax(1).maximum(rounding / tol).clamp(max=1)
     exploded = new > 2 * old + tol * left**2
     return torch.where(exploded, math.inf, (df.abs() / (1 + after.abs())).amax(1) / (tol * left))
 

@@ -143,15 +143,26 @@ def _binned(setup: Setup) -> None:
     enough(setup.P)
 
 
-@observable(dims={"rank": ranks}, needs=_binned)
-def squeezed_information(trained: Trained) -> Tensor:
-    """`kernel_pca.information` of the initial kernel on inputs whose other directions are divided by Lambda."""
+def _known(trained: Trained, factor: Tensor) -> Tensor:
+    """`kernel_pca.information` of the initial kernel on inputs whose other directions are divided by factor (R,)."""
     x, y = trained.data.train
     rows = []
-    for run, scale in enumerate(squeeze(trained.setup, Lambda(trained))):
+    for run, scale in enumerate(squeeze(trained.setup, factor)):
         w0 = {name: value[run : run + 1] for name, value in trained.w0.items()}
         rows.append(information(ntk(trained.network, w0, x * scale)[0], y))
     return torch.stack(rows)
+
+
+@observable(dims={"rank": ranks}, needs=_binned)
+def squeezed_information(trained: Trained) -> Tensor:
+    """`kernel_pca.information` of the initial kernel on inputs whose other directions are divided by Lambda."""
+    return _known(trained, Lambda(trained))
+
+
+@observable(dims={"ratio": 2, "rank": ranks}, needs=_binned)
+def late_information(trained: Trained) -> Tensor:
+    """As `squeezed_information`, on inputs divided by `Lambda_at_end`, and by `Lambda_felt`."""
+    return torch.stack([_known(trained, ratio(trained)) for ratio in (Lambda_at_end, Lambda_felt)], dim=1)
 
 
 def aligned(w: Params, d_par: int) -> Tensor:

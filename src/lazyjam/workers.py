@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from typing import TypeVar
 
 from loky import cpu_count, get_reusable_executor  # it sends functions of a notebook too, and tells of a killed worker
@@ -26,9 +26,7 @@ def spread(
     An error, Ctrl-C, or leaving the iterator stops our processes at once, and cancels what has not begun elsewhere.
     Raises ChildProcessError if a process is killed.
     """
-    waiting, start = list(items), time.monotonic()
-    pending: set[Future[Result]] = set()
-    done: set[Future[Result]] = set()
+    waiting, start, pending = list(items), time.monotonic(), set[Future[Result]]()
     ours = executor is None
     if ours:
         processes = processes or cpu_count()
@@ -39,10 +37,11 @@ def spread(
         executor = get_reusable_executor(max_workers=processes, initializer=initializer, initargs=initargs)
     try:
         pending = {executor.submit(task, item) for item in waiting}
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            while done:
-                yield done.pop().result()  # nobody keeps it: dask would compute again what a dead worker had finished
+        for future in as_completed(pending):
+            pending.discard(future)
+            result = future.result()
+            del future  # nobody keeps it: dask would compute again what a dead worker had finished
+            yield result
     except BrokenExecutor as error:
         sentence = "a process was killed, perhaps for lack of memory. What was finished is kept: run again to go on."
         raise ChildProcessError(sentence) from error
