@@ -211,7 +211,10 @@ def test_a_run_does_not_feel_its_batch(h):
 
 
 def test_near_jamming_a_batch_moves_a_run_by_no_more_than_rounding_does(as_a_user):
-    """Rounding is amplified there: by how much, three copies tell whose weights differ by a part in 1e15."""
+    """Rounding is amplified there: by how much, eight copies tell whose weights differ by a part in 1e15.
+
+    They tell the order of magnitude: what one rounding is amplified by differs from the next by more than a factor.
+    """
     def shaken(w):
         return {name: x * (1 + 1e-15 * torch.randn(x.shape, generator=noise, dtype=x.dtype)) for name, x in w.items()}
 
@@ -220,12 +223,12 @@ def test_near_jamming_a_batch_moves_a_run_by_no_more_than_rounding_does(as_a_use
                 t_max=1e4)  # fmt: skip
     setups = [BASE.replace(**near, seed=seed) for seed in range(2)]
     together = train(setups)
-    assert 1 <= int(together.N_delta.min()) and int(together.N_delta.max()) < 10
+    assert 1 <= int(together.N_delta.min()) <= int(together.N_delta.max()) < 10
     for run, setup in enumerate(setups):
-        alone, copies = train([setup]), train([setup] * 3, init=shaken)
+        alone, copies = train([setup]), train([setup] * 8, init=shaken)
         spread = float((copies.f_test - alone.f_test).abs().max())
         off = float((together.f_test[run] - alone.f_test[0]).abs().max())
-        assert off <= 3 * spread and int(together.N_delta[run]) == int(alone.N_delta[0])
+        assert off <= 10 * spread and int(together.N_delta[run]) == int(alone.N_delta[0])
 
 
 def test_other_threads_change_the_last_digits_alone():
