@@ -231,6 +231,19 @@ def test_near_jamming_a_batch_moves_a_run_by_no_more_than_rounding_does(as_a_use
         assert off <= 10 * spread and int(together.N_delta[run]) == int(alone.N_delta[0])
 
 
+def test_a_run_of_a_sweep_takes_one_thread(monkeypatch):
+    @observable()
+    def threads(trained):
+        return torch.full_like(trained.t, torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert quiet(wanted=[threads], seed=[0]).threads.item() == 1 and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_other_threads_change_the_last_digits_alone():
     wide, predictors = BASE.replace(P=200, h=64), []
     threads = torch.get_num_threads()

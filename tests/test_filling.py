@@ -11,12 +11,13 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from test_cli import a_book, lazyjam, write
 
-from lazyjam import Cache, N_delta, Setup, sweep, training
+from lazyjam import Cache, N_delta, Setup, filling, sweep, training
 from lazyjam.cache import Record
 from lazyjam.chapters import chapter
 from lazyjam.experiment import missing
@@ -89,6 +90,18 @@ def test_in_single_precision(project):
     again = lazyjam("sweep", "tiny", "-p", "h", "[8]", "--precision", "single").stdout
     assert again.startswith("0 runs computed, 0 left")
     assert not lazyjam("sweep", "tiny", "-p", "h", "[8]").stdout.startswith("0 runs"), "what was broken off, in double"
+
+
+def test_no_batch_begins_after_the_budget(project, monkeypatch):
+    """A minute passes with every batch: three begin in three and a half, and the next call does the rest."""
+    monkeypatch.setitem(training.BATCH_ELEMENTS, "cpu", 1)  # one run a batch
+    minutes = iter(range(1000))
+    monkeypatch.setattr(filling, "time", SimpleNamespace(time=lambda: 60.0 * next(minutes)))
+    filled = fill(chapter(project, "tiny"), {}, minutes=3.5)
+    assert len(filled.computed) == 3 == len(runs("data_cache")) and len(filled.left) == ALL - 3
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    assert len(fill(chapter(project, "tiny"), {}).computed) == ALL - 3
 
 
 def test_a_budget_leaves_the_rest_and_keeps_no_ensemble_of_runs_that_are_not(project):

@@ -28,6 +28,16 @@ def test_long_work_goes_to_processes(monkeypatch):
     assert list(spread(where, [7], processes=2)) == [(7, os.getpid())], "one item needs no other process"
 
 
+def test_there_are_as_many_processes_as_cores(monkeypatch):
+    asked = []
+    monkeypatch.setattr(workers, "ALONE", 0.0)
+    monkeypatch.setattr(workers, "cpu_count", lambda: 5)
+    monkeypatch.setattr(workers, "get_reusable_executor", lambda max_workers, **_: asked.append(max_workers) or Lazy())
+    results = spread(where, range(3))
+    next(results)
+    assert asked == [5]
+
+
 def test_a_function_of_a_notebook_goes_along(monkeypatch):
     monkeypatch.setattr(workers, "ALONE", 0.0)
     shift = 10
@@ -47,6 +57,9 @@ def test_our_processes_begin_with_what_they_are_told_to(monkeypatch):
 
 class Lazy(Executor):
     """Runs the first two jobs, and knows what becomes of the others."""
+
+    def shutdown(self, **_):
+        pass
 
     def __init__(self):
         self.futures = []
