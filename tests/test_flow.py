@@ -331,18 +331,17 @@ def test_the_time_of_an_exponential_end_is_exact(method, loss, P, as_a_user):
     torch.testing.assert_close(last.t, tensor(*exact), rtol=0.05, atol=0)
 
 
-@pytest.mark.parametrize(("alpha", "how", "error"), [(1e6, {}, 2.0), (100.0, dict(tol=1e-4), 0.05)])
-@pytest.mark.parametrize("method", ["rkc", "implicit"])
+@pytest.mark.parametrize(("method", "alpha", "how", "error"), [
+    ("implicit", 1e6, {}, 2.0), ("implicit", 100.0, dict(tol=1e-4), 0.2), ("rkc", 100.0, dict(tol=1e-4), 0.2),
+])  # fmt: skip
 def test_rounding_does_not_stop_a_run_at_its_end(method, alpha, how, error, as_a_user):
     """f is a difference times alpha: where its rounding is larger than a step may err, it is no error of a step."""
-    if method == "rkc" and alpha > 1e5:
-        pytest.skip("explicit steps crawl at the rounding of this alpha, and nobody takes them there")
     network, (x, y) = fully_connected(5, 100, 2), stripe(4).train
     w0 = draw(network, 0)
     values, vectors = torch.linalg.eigh(ntk(network, w0, x)[0])
     slowest = math.log(1e10) * 4 / float(values[0])
     last = follow(network, w0, (x, y), "squared", tensor(alpha), method=method, max_gradients=10_000, **how)[-1]
-    assert last.state.eq(FITTED).all() and float(last.t) == pytest.approx(slowest, rel=max(error, 0.2))
+    assert last.state.eq(FITTED).all() and float(last.t) == pytest.approx(slowest, rel=error)
 
 
 def test_a_weight_decay_that_holds_a_net_is_waited_for(as_a_user):

@@ -61,7 +61,7 @@ def on_the_command_line(tmp_path_factory, as_a_user, words):
 
 drawn = given(words=st.lists(given_words | options, max_size=3))
 test_words_on_the_command_line = settings(rough, max_examples=30)(drawn(on_the_command_line))
-test_random_words = pytest.mark.stress(settings(max_examples=2000, **ROUGH)(drawn(on_the_command_line)))
+test_random_words = pytest.mark.stress(settings(max_examples=500, **ROUGH)(drawn(on_the_command_line)))
 
 
 parameters = st.dictionaries(names, values, max_size=2)
