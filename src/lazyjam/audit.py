@@ -28,7 +28,7 @@ from .types import Params
 TOLERANCE = 0.01  # of the predictor, in units of its root mean square
 NEAR = 1.5  # near jamming: within this factor of the smallest width that fits
 NOISE = {"double": 1e-15, "single": 1e-7}  # relative change of the initial weights, by the precision of the record
-DISTURBED = 3  # runs from disturbed weights; their largest deviation, times MARGIN, is the spread
+DISTURBED = 8  # runs from disturbed weights; their largest deviation, times MARGIN, is the spread
 MARGIN = 3.0
 
 WIDE, NEAR_JAMMING = "wide and fitted", "near jamming"
